@@ -1,0 +1,6 @@
+"""The configuration file: `load` reads one, `ConfigError` says what is wrong with it, where, and what to do."""
+
+from tidegate.config.load import ConfigError, load, parse
+from tidegate.config.model import Config
+
+__all__ = ["Config", "ConfigError", "load", "parse"]

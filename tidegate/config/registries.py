@@ -1,0 +1,185 @@
+"""The `registries:` part of the configuration file: hosts, their replicas, how to ask them and how fast."""
+
+import ipaddress
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from tidegate.config.base import ConfigModel
+from tidegate.reference import ImageReference, InvalidReference
+
+_HOST_PROBE = "probe"
+
+
+class ReplicaConfig(ConfigModel):
+    """One regional copy of a registry, with an endpoint of its own."""
+
+    endpoint: str
+    """`https://HOST[:PORT]`; `http://` only for loopback or with `plainHTTP`."""
+    ca_file: str | None = None
+    """PEM bundle that this replica's certificate chains to, in place of the system's."""
+    plain_http: Annotated[bool, Field(alias="plainHTTP")] = False
+    repository: str = "{path}"
+    """Where the replica keeps the repository `{path}` of the registry, for replicas that rename."""
+
+    @field_validator("repository")
+    @classmethod
+    def _names_the_path_once(cls, value: str) -> str:
+        if value.count("{path}") != 1 or "{" in value.replace("{path}", ""):
+            message = "write the repository with {path} in it exactly once, like mirror/{path}"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _endpoint_is_safe(self) -> Self:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = "endpoint: write it like https://registry.example.com or https://registry.example.com:5000"
+            raise ValueError(message)
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
+            message = "endpoint: only scheme, host and port belong here (no path, no credentials)"
+            raise ValueError(message)
+        try:
+            _ = parts.port
+        except ValueError as exc:
+            message = f"endpoint: {exc}"
+            raise ValueError(message) from exc
+        if parts.scheme == "http" and not self.plain_http and not is_loopback(parts.hostname):
+            message = "endpoint: http:// sends everything in the clear; use https://, or set plainHTTP: true"
+            raise ValueError(message)
+        return self
+
+
+class AnonymousAuth(ConfigModel):
+    """No credential: what anybody may read."""
+
+
+class BasicAuth(ConfigModel):
+    """A user name with a password, or with a file that holds the password."""
+
+    username: Annotated[str, Field(min_length=1)]
+    password: SecretStr | None = None
+    password_file: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_password(self) -> Self:
+        if (self.password is None) == (self.password_file is None):
+            message = "give either password or passwordFile"
+            raise ValueError(message)
+        return self
+
+
+class AuthConfig(ConfigModel):
+    """One way to be somebody: exactly one key. This version knows `anonymous` and `basic`."""
+
+    anonymous: AnonymousAuth | None = None
+    basic: BasicAuth | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.anonymous is None) == (self.basic is None):
+            message = "give exactly one of anonymous, basic"
+            raise ValueError(message)
+        return self
+
+
+class LimitsConfig(ConfigModel):
+    """How hard one tidegate process may press on one replica."""
+
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 20.0
+    burst: Annotated[int, Field(ge=1, le=100_000)] = 100
+    connections: Annotated[int, Field(ge=1, le=1024)] = 32
+
+
+class PullsConfig(ConfigModel):
+    """This cluster's share of the registry for pulls, all nodes together: where it starts, how far it may grow."""
+
+    in_flight: Annotated[int, Field(ge=1, le=10_000)] = 3
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 20.0
+    burst: Annotated[int, Field(ge=1, le=100_000)] = 20
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
+    max_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 80.0
+
+    @model_validator(mode="after")
+    def _starts_below_its_ceiling(self) -> Self:
+        if "max_in_flight" in self.model_fields_set and self.max_in_flight < self.in_flight:
+            message = "maxInFlight: may not be below inFlight"
+            raise ValueError(message)
+        if (
+            "max_requests_per_second" in self.model_fields_set
+            and self.max_requests_per_second < self.requests_per_second
+        ):
+            message = "maxRequestsPerSecond: may not be below requestsPerSecond"
+            raise ValueError(message)
+        return self
+
+
+class RegistryConfig(ConfigModel):
+    """One registry host and its replicas."""
+
+    host: str
+    """As written in image references."""
+    replicas: Annotated[dict[str, ReplicaConfig], Field(min_length=1)]
+    home: str | None = None
+    """The replica that pipelines push to; tags are resolved there. Default: the first."""
+    local: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """What this cluster's nodes pull from; complete means complete on all of them. Default: home."""
+    failover: list[str] = []
+    """Asked in this order when local cannot be asked."""
+    auth: Annotated[list[AuthConfig], Field(min_length=1)] = [AuthConfig(anonymous=AnonymousAuth())]
+    token_hosts: list[str] = []
+    """Host names, besides an endpoint's own, that may be sent credentials in exchange for tokens."""
+    limits: LimitsConfig = LimitsConfig()
+    pulls: PullsConfig = PullsConfig()
+
+    @field_validator("host")
+    @classmethod
+    def _is_a_domain(cls, value: str) -> str:
+        try:
+            parsed = ImageReference.parse(f"{value}/{_HOST_PROBE}")
+        except InvalidReference as exc:
+            message = f"{value!r:.64} is not a registry host as image references have it"
+            raise ValueError(message) from exc
+        if parsed.domain != value:
+            message = f"references spell this host {parsed.domain!r}, which is what tidegate compares with"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_replicas(self) -> Self:
+        named = {"home": [self.home_name], "local": self.local_names, "failover": self.failover}
+        for key, names in named.items():
+            for name in names:
+                if name not in self.replicas:
+                    message = f"{key}: no replica is called {name!r}; there are {', '.join(self.replicas)}"
+                    raise ValueError(message)
+            if len(set(names)) != len(names):
+                message = f"{key}: a replica is named twice"
+                raise ValueError(message)
+        return self
+
+    @property
+    def home_name(self) -> str:
+        """The replica where tags are resolved."""
+        return self.home or next(iter(self.replicas))
+
+    @property
+    def local_names(self) -> list[str]:
+        """The replicas that must all be complete."""
+        if self.local is None:
+            return [self.home_name]
+        return [self.local] if isinstance(self.local, str) else self.local
+
+
+UnlistedPolicy = Literal["require-digest", "allow", "deny"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name can only be this machine: `localhost` or a loopback address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,205 @@
+"""The Kubernetes objects that the programs read and write, as far as they read and write them.
+
+Unknown fields are dropped on decoding, so what is written back is always a patch, never a whole foreign object.
+Field names follow the API (camelCase on the wire).
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+GROUP = "tidegate.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
+
+
+class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
+    """What all shapes have in common: camelCase on the wire, defaults left out."""
+
+
+class Phase(StrEnum):
+    """How far one image is on a node."""
+
+    PENDING = "Pending"
+    PULLING = "Pulling"
+    PRESENT = "Present"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class Reason(StrEnum):
+    """Why a pull failed, or why there was none."""
+
+    NONE = ""
+    THROTTLED = "Throttled"
+    UNAUTHORIZED = "Unauthorized"
+    NOT_FOUND = "NotFound"
+    NO_SPACE = "NoSpace"
+    CANCELED = "Canceled"
+    OTHER = "Other"
+
+
+class OwnerReference(Shape):
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class Metadata(Shape):
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: list[OwnerReference] = []
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+
+
+class Namespace(Shape):
+    metadata: Metadata = Metadata()
+
+
+class Taint(Shape):
+    key: str
+    effect: str
+    value: str = ""
+
+
+class Toleration(Shape):
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+class NodeSpec(Shape):
+    unschedulable: bool = False
+    taints: list[Taint] = []
+
+
+class Condition(Shape):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    observed_generation: int | None = None
+    last_transition_time: str | None = None
+
+
+class NodeSystemInfo(Shape):
+    architecture: str = ""
+    operating_system: str = ""
+
+
+class NodeStatus(Shape):
+    conditions: list[Condition] = []
+    node_info: NodeSystemInfo = NodeSystemInfo()
+
+
+class Node(Shape):
+    metadata: Metadata = Metadata()
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class Workload(Shape):
+    """A Deployment, StatefulSet, DaemonSet, …: the object is kept generic, `tidegate.workload` reads its images."""
+
+    metadata: Metadata = Metadata()
+    spec: dict[str, Any] = {}
+
+
+class PrePullSpec(Shape):
+    """What is wanted: images, exactly as pods spell them, on the nodes that match."""
+
+    images: list[str] = []
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+    priority: int = 0
+
+
+class PrePullStatus(Shape):
+    observed_generation: int = 0
+    nodes: int = 0
+    """Nodes where the images are wanted."""
+    ready: int = 0
+    """Nodes that have all of them."""
+    conditions: list[Condition] = []
+
+
+class PrePull(Shape):
+    api_version: str = API_VERSION
+    kind: str = "PrePull"
+    metadata: Metadata = Metadata()
+    spec: PrePullSpec = PrePullSpec()
+    status: PrePullStatus = PrePullStatus()
+
+
+class Grant(Shape):
+    """Leave to pull one image once. The agent quotes `id` in its status; after `expiresAt` the grant is worth nothing."""
+
+    id: str
+    expires_at: str
+    """RFC 3339 in UTC; the agent starts nothing past it."""
+    seconds: float
+    """How long the pull may take from the moment the agent starts it, by the agent's monotonic clock."""
+
+
+class NodeImage(Shape):
+    """One image that a node should have; without a grant the agent may look, not pull."""
+
+    image: str
+    bytes: int = 0
+    """Compressed bytes of the platform's layers, from the manifest; 0 when unknown."""
+    grant: Grant | None = None
+
+
+class NodePullSpec(Shape):
+    node_uid: str = ""
+    images: list[NodeImage] = []
+
+
+class NodeImageStatus(Shape):
+    """How far one image is on a node."""
+
+    image: str
+    phase: Phase = Phase.PENDING
+    reason: Reason = Reason.NONE
+    message: str = ""
+    grant: str = ""
+    """The id of the grant that this status answers."""
+    attempts: int = 0
+    bytes: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+    throttled: bool = False
+    retry_after_seconds: float | None = None
+
+
+class NodePullStatus(Shape):
+    node_uid: str = ""
+    """UID of the Node that the agent found itself on; of another UID the status does not count."""
+    agent: str = ""
+    """A nonce of the agent's start: a new one means that all was looked at anew."""
+    observed_generation: int = 0
+    images: list[NodeImageStatus] = []
+
+
+class NodePull(Shape):
+    """Cluster-scoped, named like its Node and owned by it. The controller writes spec, the agent status."""
+
+    api_version: str = API_VERSION
+    kind: str = "NodePull"
+    metadata: Metadata = Metadata()
+    spec: NodePullSpec = NodePullSpec()
+    status: NodePullStatus = NodePullStatus()
