@@ -1,0 +1,66 @@
+# `make help` is the map. Every target sets itself up: the environment in .venv, real parts in a cache outside the tree.
+SHELL := bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench testbed testbed-down lock stubs clean
+
+help:  ## this map
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(READY)  ## the story of tidegate in a terminal, about a minute, no root: a refused rollout, a bounded scale-out
+	@$(RUN)/tidegate demo $(ARGS)
+
+demo-cluster: $(READY) testbed  ## the same on a real cluster (root, Linux)
+	@$(RUN)/python -m pytest tests/cluster -q -s -p no:cacheprovider $(ARGS)
+
+test: $(READY)  ## unit, property and double tests, and the registry tests on a real distribution (no root)
+	@$(RUN)/python -m pytest tests/unit tests/registry --cov --cov-report=term:skip-covered $(ARGS)
+
+test-real: $(READY)  ## against a real API server with etcd, and a real containerd (root, Linux)
+	@tests/testbed/build etcd kubernetes containerd registry
+	@$(RUN)/python -m pytest tests/real $(ARGS)
+
+test-cluster: $(READY) testbed  ## stories on a whole real cluster with two nodes and two registries (root, Linux)
+	@$(RUN)/python -m pytest tests/cluster $(ARGS)
+
+lint: $(READY)  ## ruff, mypy strict, import contracts
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+fmt: $(READY)  ## format, and mend what can be mended
+	@$(RUN)/ruff format .
+	@$(RUN)/ruff check --fix .
+
+bench: $(READY)  ## ratios of the gate against the floor of its framework, in one run
+	@$(RUN)/python bench/webhook.py $(ARGS)
+
+testbed:  ## build the parts of the real cluster, once (root, Linux; about 12 minutes on two cores)
+	@tests/testbed/build
+
+testbed-down:  ## end a real cluster that a test left up
+	@tests/testbed/down
+
+lock: $(READY)  ## write requirements/*.txt anew, with hashes and without addresses
+	@$(RUN)/python -m pip install -q pip-tools
+	@for set in runtime.txt:pyproject.toml dev.txt:requirements/dev.in; do \
+	  $(RUN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --no-annotate --no-header --strip-extras --allow-unsafe -o requirements/$${set%%:*} $${set##*:} || exit 1; done
+
+stubs: $(READY)  ## write the CRI stubs anew from tidegate/cri/api.proto
+	@$(RUN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. tidegate/cri/api.proto
+
+clean:  ## remove the environment and what tools left; the cache of real parts stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist
+
+$(READY): requirements/dev.txt pyproject.toml
+	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	@$(RUN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(RUN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
