@@ -42,7 +42,7 @@ class Reason(StrEnum):
     OTHER = "Other"
 
 
-class OwnerReference(Shape):
+class OwnerReference(Shape, frozen=True):
     api_version: str = ""
     kind: str = ""
     name: str = ""
@@ -51,7 +51,7 @@ class OwnerReference(Shape):
     block_owner_deletion: bool | None = None
 
 
-class Metadata(Shape):
+class Metadata(Shape, frozen=True):
     name: str = ""
     generate_name: str = ""
     namespace: str = ""
@@ -65,29 +65,29 @@ class Metadata(Shape):
     deletion_timestamp: str | None = None
 
 
-class Namespace(Shape):
+class Namespace(Shape, frozen=True):
     metadata: Metadata = Metadata()
 
 
-class Taint(Shape):
+class Taint(Shape, frozen=True):
     key: str
     effect: str
     value: str = ""
 
 
-class Toleration(Shape):
+class Toleration(Shape, frozen=True):
     key: str = ""
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
 
 
-class NodeSpec(Shape):
+class NodeSpec(Shape, frozen=True):
     unschedulable: bool = False
     taints: list[Taint] = []
 
 
-class Condition(Shape):
+class Condition(Shape, frozen=True):
     type: str
     status: str
     reason: str = ""
@@ -96,30 +96,90 @@ class Condition(Shape):
     last_transition_time: str | None = None
 
 
-class NodeSystemInfo(Shape):
+class NodeSystemInfo(Shape, frozen=True):
     architecture: str = ""
     operating_system: str = ""
 
 
-class NodeStatus(Shape):
+class NodeStatus(Shape, frozen=True):
     conditions: list[Condition] = []
     node_info: NodeSystemInfo = NodeSystemInfo()
 
 
-class Node(Shape):
+class Node(Shape, frozen=True):
     metadata: Metadata = Metadata()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
-class Workload(Shape):
+class Workload(Shape, frozen=True):
     """A Deployment, StatefulSet, DaemonSet, …: the object is kept generic, `tidegate.workload` reads its images."""
 
     metadata: Metadata = Metadata()
     spec: dict[str, Any] = {}
 
 
-class PrePullSpec(Shape):
+class PodSpec(Shape, frozen=True):
+    node_name: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+
+
+class PodStatus(Shape, frozen=True):
+    phase: str = ""
+    conditions: list[Condition] = []
+
+
+class Pod(Shape, frozen=True):
+    """A Pod as the controller sees it; its images are read by `tidegate.workload` from the raw object."""
+
+    metadata: Metadata = Metadata()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class LeaseSpec(Shape, frozen=True):
+    """Times are `MicroTime`: RFC 3339 in UTC with six digits."""
+
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(Shape, frozen=True):
+    metadata: Metadata = Metadata()
+    spec: LeaseSpec = LeaseSpec()
+
+
+class ObjectReference(Shape, frozen=True):
+    api_version: str = ""
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Event(Shape, frozen=True):
+    """`events.k8s.io/v1`; it lives in the namespace of `regarding` (`default` for what has none).
+
+    The API server requires `eventTime` (MicroTime), `type`, and `reportingController`, `reportingInstance`, `action`
+    and `reason` of at most 128 characters each; `note` may have 1 kB.
+    """
+
+    metadata: Metadata = Metadata()
+    event_time: str | None = None
+    reporting_controller: str = ""
+    reporting_instance: str = ""
+    action: str = ""
+    reason: str = ""
+    type: str = ""
+    regarding: ObjectReference = ObjectReference()
+    note: str = ""
+
+
+class PrePullSpec(Shape, frozen=True):
     """What is wanted: images, exactly as pods spell them, on the nodes that match."""
 
     images: list[str] = []
@@ -128,7 +188,7 @@ class PrePullSpec(Shape):
     priority: int = 0
 
 
-class PrePullStatus(Shape):
+class PrePullStatus(Shape, frozen=True):
     observed_generation: int = 0
     nodes: int = 0
     """Nodes where the images are wanted."""
@@ -137,7 +197,7 @@ class PrePullStatus(Shape):
     conditions: list[Condition] = []
 
 
-class PrePull(Shape):
+class PrePull(Shape, frozen=True):
     api_version: str = API_VERSION
     kind: str = "PrePull"
     metadata: Metadata = Metadata()
@@ -145,8 +205,8 @@ class PrePull(Shape):
     status: PrePullStatus = PrePullStatus()
 
 
-class Grant(Shape):
-    """Leave to pull one image once. The agent quotes `id` in its status; after `expiresAt` the grant is worth nothing."""
+class Grant(Shape, frozen=True):
+    """Leave to pull one image once. The agent quotes `id` in its status; after `expiresAt` it is worth nothing."""
 
     id: str
     expires_at: str
@@ -155,7 +215,7 @@ class Grant(Shape):
     """How long the pull may take from the moment the agent starts it, by the agent's monotonic clock."""
 
 
-class NodeImage(Shape):
+class NodeImage(Shape, frozen=True):
     """One image that a node should have; without a grant the agent may look, not pull."""
 
     image: str
@@ -164,12 +224,12 @@ class NodeImage(Shape):
     grant: Grant | None = None
 
 
-class NodePullSpec(Shape):
+class NodePullSpec(Shape, frozen=True):
     node_uid: str = ""
     images: list[NodeImage] = []
 
 
-class NodeImageStatus(Shape):
+class NodeImageStatus(Shape, frozen=True):
     """How far one image is on a node."""
 
     image: str
@@ -186,7 +246,7 @@ class NodeImageStatus(Shape):
     retry_after_seconds: float | None = None
 
 
-class NodePullStatus(Shape):
+class NodePullStatus(Shape, frozen=True):
     node_uid: str = ""
     """UID of the Node that the agent found itself on; of another UID the status does not count."""
     agent: str = ""
@@ -195,7 +255,7 @@ class NodePullStatus(Shape):
     images: list[NodeImageStatus] = []
 
 
-class NodePull(Shape):
+class NodePull(Shape, frozen=True):
     """Cluster-scoped, named like its Node and owned by it. The controller writes spec, the agent status."""
 
     api_version: str = API_VERSION

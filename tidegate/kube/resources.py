@@ -1,0 +1,74 @@
+"""The API resources that the programs speak about, each with the shape that it decodes to."""
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+from urllib.parse import quote
+
+from tidegate.kube import shapes
+
+
+class HasMetadata(Protocol):
+    """What every object of the API has."""
+
+    @property
+    def metadata(self) -> shapes.Metadata: ...
+
+
+T = TypeVar("T", bound=HasMetadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[T]):
+    """One collection of the API: `plural` is its name in URLs, `shape` what its objects decode to."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+    shape: type[T]
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path, percent-encoded: `/apis/G/V/namespaces/NS/PLURAL/NAME/SUB`; all namespaces when none is given.
+
+        Raises ValueError for a namespace where there is none, and for a missing one where a single object needs it.
+        """
+        if namespace and not self.namespaced:
+            message = f"{self.plural} are in no namespace"
+            raise ValueError(message)
+        if name and self.namespaced and not namespace:
+            message = f"{self.plural} need a namespace"
+            raise ValueError(message)
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def key(metadata: shapes.Metadata) -> str:
+    """`NAMESPACE/NAME`, or `NAME` for what is in no namespace."""
+    return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
+
+
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, shapes.Namespace)
+NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
+PODS = Resource("", "v1", "pods", "Pod", True, shapes.Pod)
+DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, shapes.Workload)
+STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", True, shapes.Workload)
+DAEMONSETS = Resource("apps", "v1", "daemonsets", "DaemonSet", True, shapes.Workload)
+REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet", True, shapes.Workload)
+JOBS = Resource("batch", "v1", "jobs", "Job", True, shapes.Workload)
+CRONJOBS = Resource("batch", "v1", "cronjobs", "CronJob", True, shapes.Workload)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, shapes.Lease)
+EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, shapes.Event)
+PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
+NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
