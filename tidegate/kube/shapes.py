@@ -252,6 +252,12 @@ class NodePullStatus(Shape, frozen=True):
     agent: str = ""
     """A nonce of the agent's start: a new one means that all was looked at anew."""
     observed_generation: int = 0
+    wanted: int = 0
+    """Images in the spec that was looked at; with the two below, what `kubectl get nodepulls` shows."""
+    present: int = 0
+    """Images whose phase is Present."""
+    pulling: str = ""
+    """The image being pulled now, or empty."""
     images: list[NodeImageStatus] = []
 
 
