@@ -29,18 +29,18 @@ _HUB = "docker.io"
 _HUB_BEFORE = "index.docker.io"
 _LIBRARY = "library/"
 
-# Possessive quantifiers (`++`) never give back what they took, so no text can make these backtrack.
+# Linear in time and memory for any text: the host, which has no length limit, is matched without a repeated group
+# (each turn of one costs a hundred bytes until the match ends), and what follows it is bounded before it is matched.
 # Nothing here uses \w, \d or $: they would let Unicode digits or a trailing newline in.
 _HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DIGEST = "|".join(f"{algorithm}:[a-f0-9]{{{length}}}" for algorithm, length in _HEX.items())
-_WORD = r"[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+"
-_PATH = rf"{_WORD}(?:/{_WORD})*+"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}+"
-_LABELS = r"[A-Za-z0-9]++(?:(?:\.|-++)[A-Za-z0-9]++)*+"
-_HOST = rf"(?:{_LABELS}|\[[A-Fa-f0-9:]++\])(?::[0-9]++)?+"
+_WORD = r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*"
+_PATH = rf"{_WORD}(?:/{_WORD})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
-_match_host = re.compile(_HOST).fullmatch
-_match_rest = re.compile(rf"({_PATH})(?::({_TAG}))?+(?:@({_DIGEST}))?+").fullmatch
+_match_host = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Fa-f0-9:]++\])(?::[0-9]++)?").fullmatch
+_find_bad_joint = re.compile(r"\.[.-]|-\.").search
+_match_rest = re.compile(rf"({_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?").fullmatch
 _match_path = re.compile(_PATH).fullmatch
 _match_tag = re.compile(_TAG).fullmatch
 _match_digest = re.compile(_DIGEST).fullmatch
@@ -82,9 +82,9 @@ class ImageReference:
             if domain == _HUB:
                 if "/" not in path:
                     path = _LIBRARY + path
-            elif _match_host(domain) is None:
+            elif not _is_host(domain):
                 raise InvalidReference(text, _host_complaint(domain))
-            if len(path) <= PATH_LIMIT and not (len(text) == 64 and _match_image_id(text)):  # noqa: PLR2004 - sha256
+            if len(path) <= PATH_LIMIT and _match_image_id(text) is None:
                 return cls(domain, path, tag, None if digest is None else Digest(digest))
         raise InvalidReference(text, _complaint(text, domain, rest))
 
@@ -137,15 +137,20 @@ def _split_domain(text: str) -> tuple[str, str]:
     return _HUB, text
 
 
+def _is_host(domain: str) -> bool:
+    """DNS labels, which neither begin nor end with a dash, or IPv6 in brackets; then perhaps a port."""
+    return _match_host(domain) is not None and _find_bad_joint(domain) is None
+
+
 # From here on only the words of a refusal: the decision has been taken above.
 
 
 def _complaint(text: str, domain: str, rest: str) -> str:
     if not text:
         return "it is empty"
-    if len(text) == _HEX["sha256"] and _match_image_id(text):
+    if _match_image_id(text):
         return "64 hexadecimals are an image ID, not a name"
-    if domain != _HUB and _match_host(domain) is None:
+    if domain != _HUB and not _is_host(domain):
         return _host_complaint(domain)
     return _rest_complaint(rest, hub=domain == _HUB)
 
