@@ -1,0 +1,281 @@
+"""What is true of an image on the replicas that count, within a deadline.
+
+- By digest: complete on every local replica is `ok`; what one of them proves not to have whole decides, whatever
+  others say. Only where a local replica cannot be asked are the failovers, in order, and the first that answers
+  decides. A replica that stays silent for half of the time gives way to the failovers; one that is merely slow does
+  not, as its word is worth more than theirs.
+- By tag and digest, the digest counts and the tag is never looked at, as on the node.
+- By tag alone: home says what it stands for, and each local replica must say the same and hold it. One whose tag
+  points elsewhere lags (`absent`) if home has that too; if home has not, it rewrites (`mismatch`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from tidegate.completeness.looks import Looks
+from tidegate.completeness.memory import Memory
+from tidegate.completeness.walk import PullCost
+from tidegate.findings import FAILURES, FINDINGS_WORST_FIRST, Finding, ImageFinding, ReplicaFinding
+from tidegate.metrics import Metrics
+from tidegate.reference import Digest, ImageReference
+from tidegate.registry.errors import (
+    Mismatch,
+    NotFound,
+    RegistryError,
+    Throttled,
+    Unauthorized,
+    Unreachable,
+    Unsupported,
+    evidence,
+)
+from tidegate.replicas.registries import RegistryReplicas
+from tidegate.replicas.replica import Replica
+
+DEFAULT_TAG = "latest"
+"""What runtimes pull where a reference has neither tag nor digest."""
+
+Ask = Callable[[Replica, float], Awaitable[ReplicaFinding]]
+"""A question to one replica, with the loop's time by which it must be answered."""
+
+
+class Checker:
+    """One per process: its memory and what it has in flight are what makes a thousand reviews cost one walk."""
+
+    def __init__(
+        self,
+        registries: Mapping[str, RegistryReplicas],
+        *,
+        platforms: Sequence[str],
+        metrics: Metrics,
+        memory: Memory | None = None,
+    ) -> None:
+        self._registries = registries
+        self._looks = Looks(memory=memory or Memory(), platforms=platforms)
+        self._memory = self._looks.memory
+        for host in registries:  # from the start at zero, so that a first finding shows as an increase
+            for finding in Finding:
+                metrics.findings.labels(host, finding.value)
+
+    async def aclose(self) -> None:
+        """Cancels what is in flight."""
+        await self._looks.aclose()
+
+    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
+        """The answer if memory alone has it, else None. Asks nobody; takes microseconds."""
+        registry = self._registries.get(reference.domain)
+        if registry is None:
+            return _unlisted(image, reference)
+        digest = reference.digest or self._agreed(registry, reference)
+        if digest is None:
+            return None
+        known = [self._looks.recall(registry.host, r.name, reference.path, digest) for r in registry.local]
+        answers = [answer for answer in known if answer is not None]
+        if (worst := _proven(answers)) is not None:
+            return _image_finding(image, digest, worst, answers)
+        return _image_finding(image, digest, answers[0], answers) if len(answers) == len(known) else None
+
+    async def check(
+        self, image: str, reference: ImageReference, *, deadline: float, tags_resolve: bool = True
+    ) -> ImageFinding:
+        """`deadline` in the loop's time, never overrun. Raises nothing of a registry's.
+
+        Without `tags_resolve` a reference without digest is `not-pinned`, and nobody is asked.
+        """
+        registry = self._registries.get(reference.domain)
+        if registry is None:
+            return _unlisted(image, reference)
+        if reference.digest is not None:
+            return await self._by_digest(image, registry, reference.path, reference.digest, deadline)
+        if not tags_resolve:
+            return ImageFinding(image, Finding.NOT_PINNED)
+        return await self._by_tag(image, registry, reference, deadline)
+
+    async def ask(self, replica: Replica, repository: str, digest: Digest, *, deadline: float) -> ReplicaFinding:
+        """What one replica says, whatever it is for."""
+        return await self._looks.whole(replica, repository, digest, until=deadline)
+
+    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+        """What a tag stands for at home (a digest stands for itself). Raises RegistryError."""
+        if reference.digest is not None:
+            return reference.digest
+        home = self._registry(reference).home
+        named = await self._looks.named(home, reference.path, reference.tag or DEFAULT_TAG, until=deadline)
+        if isinstance(named, ReplicaFinding):
+            raise _error(named)
+        return named
+
+    async def pull_cost(self, reference: ImageReference, *, deadline: float) -> PullCost:
+        """What a pull from the local replica costs, from its manifests. Raises RegistryError."""
+        registry = self._registry(reference)
+        digest = await self.resolve(reference, deadline=deadline)
+        failures: list[ReplicaFinding] = []
+        for replica in (registry.local[0], *registry.failover):
+            answer = await self._looks.cost(replica, reference.path, digest, until=deadline)
+            if isinstance(answer, PullCost):
+                return answer
+            if answer.finding not in FAILURES:
+                raise _error(answer)
+            failures.append(answer)
+        raise _error(failures[0])
+
+    def _registry(self, reference: ImageReference) -> RegistryReplicas:
+        if (registry := self._registries.get(reference.domain)) is None:
+            message = f"{reference.domain} is not among the configured registries"
+            raise Unsupported(message, replica="")
+        return registry
+
+    async def _by_digest(
+        self, image: str, registry: RegistryReplicas, path: str, digest: Digest, until: float
+    ) -> ImageFinding:
+        async def whole(replica: Replica, by: float) -> ReplicaFinding:
+            return await self._looks.whole(replica, path, digest, until=by)
+
+        decisive, answers = await _consult(registry, whole, until)
+        return self._conclude(image, (registry.host, path, digest), digest, decisive, answers)
+
+    async def _by_tag(
+        self, image: str, registry: RegistryReplicas, reference: ImageReference, until: float
+    ) -> ImageFinding:
+        path, tag = reference.path, reference.tag or DEFAULT_TAG
+        key = (registry.host, path, tag)
+        digest = await self._looks.named(registry.home, path, tag, until=until)
+        if isinstance(digest, ReplicaFinding):
+            return self._conclude(image, key, None, digest, [digest])
+
+        async def same_and_whole(replica: Replica, by: float) -> ReplicaFinding:
+            if replica.name != registry.home.name:
+                there = await self._looks.named(replica, path, tag, until=by)
+                if isinstance(there, ReplicaFinding):
+                    return there
+                if there != digest:
+                    known_at_home = await self._looks.named(registry.home, path, there, until=by)
+                    return _astray(replica, there, registry.home, digest, known_at_home)
+            return await self._looks.whole(replica, path, digest, until=by)
+
+        decisive, answers = await _consult(registry, same_and_whole, until)
+        return self._conclude(image, key, digest, decisive, answers)
+
+    def _agreed(self, registry: RegistryReplicas, reference: ImageReference) -> Digest | None:
+        """The digest that home and every local replica named a moment ago, if they did and it was one."""
+        names = {registry.home.name, *(replica.name for replica in registry.local)}
+        tag = reference.tag or DEFAULT_TAG
+        digests = {self._memory.tag((registry.host, name, reference.path, tag)) for name in names}
+        return digests.pop() if len(digests) == 1 else None
+
+    def _conclude(
+        self,
+        image: str,
+        key: tuple[str, str, str],
+        digest: Digest | None,
+        decisive: ReplicaFinding,
+        answers: Sequence[ReplicaFinding],
+    ) -> ImageFinding:
+        self._memory.learn_outcome(key, decisive.finding)
+        before = decisive.finding in FAILURES and self._memory.was_complete(key)
+        return _image_finding(image, digest, decisive, answers, known_before=before)
+
+
+async def _consult(
+    registry: RegistryReplicas, ask: Ask, until: float
+) -> tuple[ReplicaFinding, Sequence[ReplicaFinding]]:
+    """The answer that decides, and all that were given, in the order of asking."""
+    spares = [r for r in registry.failover if r.name not in {local.name for local in registry.local}]
+
+    async def ask_local(replica: Replica) -> ReplicaFinding:
+        return await (_with_spare(replica, ask, until) if spares else ask(replica, until))
+
+    answers = await _all(registry.local, ask_local)
+    if (worst := _proven(answers)) is not None:
+        return worst, answers
+    failures = [answer for answer in answers if answer.finding in FAILURES]
+    if not failures:
+        return answers[0], answers
+    for position, replica in enumerate(spares, start=1):
+        last = position == len(spares)
+        answer = await (ask(replica, until) if last else _with_spare(replica, ask, until))
+        answers.append(answer)
+        if answer.finding not in FAILURES:
+            return answer, answers
+    return _worst(failures), answers
+
+
+async def _with_spare(replica: Replica, ask: Ask, until: float) -> ReplicaFinding:
+    """Ask one that others can stand in for: all the time if it is heard from within half of it."""
+    began = asyncio.get_running_loop().time()
+    answer = await ask(replica, began + (until - began) / 2)
+    if answer.finding is Finding.DEADLINE and replica.last_answer >= began:
+        return await ask(replica, until)
+    return answer
+
+
+async def _all(
+    replicas: Sequence[Replica], ask: Callable[[Replica], Coroutine[Any, Any, ReplicaFinding]]
+) -> list[ReplicaFinding]:
+    if len(replicas) == 1:
+        return [await ask(replicas[0])]
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(ask(replica)) for replica in replicas]
+    return [task.result() for task in asking]
+
+
+def _worst(answers: Sequence[ReplicaFinding]) -> ReplicaFinding:
+    return min(answers, key=lambda answer: FINDINGS_WORST_FIRST.index(answer.finding))
+
+
+def _proven(answers: Sequence[ReplicaFinding]) -> ReplicaFinding | None:
+    """The worst of what is proven against the image."""
+    against = [a for a in answers if a.finding is not Finding.OK and a.finding not in FAILURES]
+    return _worst(against) if against else None
+
+
+def _astray(
+    replica: Replica, there: Digest, home: Replica, digest: Digest, known_at_home: Digest | ReplicaFinding
+) -> ReplicaFinding:
+    """A tag that does not point where home's does: either way, the nodes would not get what was meant."""
+    if isinstance(known_at_home, ReplicaFinding) and known_at_home.finding is Finding.ABSENT:
+        detail = f"its tag is {there}, which {home.name} has not; {home.name}'s is {digest}"
+        return ReplicaFinding(replica.name, Finding.MISMATCH, detail=evidence(detail))
+    detail = f"its tag is still {there}; {home.name}'s is {digest}"
+    return ReplicaFinding(replica.name, Finding.ABSENT, detail=evidence(detail))
+
+
+def _unlisted(image: str, reference: ImageReference) -> ImageFinding:
+    return ImageFinding(image, Finding.UNLISTED, digest=reference.digest)
+
+
+def _image_finding(
+    image: str,
+    digest: Digest | None,
+    decisive: ReplicaFinding,
+    answers: Sequence[ReplicaFinding],
+    *,
+    known_before: bool = False,
+) -> ImageFinding:
+    return ImageFinding(
+        image,
+        decisive.finding,
+        digest=digest,
+        replica=decisive.replica,
+        missing=decisive.missing,
+        detail=decisive.detail,
+        retry_after_s=decisive.retry_after_s,
+        known_before=known_before,
+        replicas=tuple(answers),
+    )
+
+
+def _error(answer: ReplicaFinding) -> RegistryError:
+    """A failure as the exception that it was."""
+    match answer.finding:
+        case Finding.ABSENT:
+            return NotFound(answer.detail, replica=answer.replica)
+        case Finding.UNAUTHORIZED:
+            return Unauthorized(answer.detail, replica=answer.replica)
+        case Finding.THROTTLED:
+            return Throttled(answer.detail, replica=answer.replica, retry_after_s=answer.retry_after_s)
+        case Finding.MISMATCH:
+            return Mismatch(answer.detail, replica=answer.replica)
+        case Finding.UNREACHABLE | Finding.DEADLINE:
+            return Unreachable(answer.detail, replica=answer.replica, step="timeout")
+    return Unsupported(answer.detail, replica=answer.replica)

@@ -1,0 +1,64 @@
+"""The replicas of each registry of the configuration, opened together and closed together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from tidegate.config import Config
+from tidegate.metrics import Metrics
+from tidegate.registry.client import ReplicaClient
+from tidegate.replicas.circuit import Circuit
+from tidegate.replicas.replica import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReplicas:
+    """A registry host and its replicas by what they are for; one replica may be several."""
+
+    host: str
+    home: Replica
+    """Where tags are resolved."""
+    local: tuple[Replica, ...]
+    """Must all be complete."""
+    failover: tuple[Replica, ...]
+    """Asked in this order when a local one cannot be."""
+    others: tuple[Replica, ...] = ()
+    """In the configuration, but asked only by name."""
+
+    @property
+    def every(self) -> tuple[Replica, ...]:
+        """Each replica once."""
+        return tuple({r.name: r for r in (self.home, *self.local, *self.failover, *self.others)}.values())
+
+
+@asynccontextmanager
+async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[Mapping[str, RegistryReplicas]]:
+    """By host; one client for each replica, closed when the context ends. Nothing is asked yet."""
+    now = asyncio.get_running_loop().time
+    registries: dict[str, RegistryReplicas] = {}
+    async with AsyncExitStack() as stack:
+        for registry in config.registries:
+            replicas: dict[str, Replica] = {}
+            for name, replica in registry.replicas.items():
+                client = await stack.enter_async_context(
+                    ReplicaClient(
+                        registry=registry.host,
+                        name=name,
+                        config=replica,
+                        auth=registry.auth,
+                        token_hosts=registry.token_hosts,
+                        limits=registry.limits,
+                        metrics=metrics,
+                    )
+                )
+                replicas[name] = Replica(client, circuit=Circuit(now=now), metrics=metrics, now=now)
+            used = {registry.home_name, *registry.local_names, *registry.failover}
+            registries[registry.host] = RegistryReplicas(
+                registry.host,
+                home=replicas[registry.home_name],
+                local=tuple(replicas[name] for name in registry.local_names),
+                failover=tuple(replicas[name] for name in registry.failover),
+                others=tuple(replica for name, replica in replicas.items() if name not in used),
+            )
+        yield registries

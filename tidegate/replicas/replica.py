@@ -1,0 +1,112 @@
+"""One replica as the checks see it: its client behind a circuit, and whether it answers at all."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+
+from tidegate.metrics import Metrics
+from tidegate.reference import Digest
+from tidegate.registry.errors import RegistryError, Throttled, Unreachable
+from tidegate.replicas.circuit import Admission, Circuit
+
+if TYPE_CHECKING:
+    from tidegate.registry.client import ManifestBytes
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What a replica needs of its client; see `tidegate.registry.client.ReplicaClient`."""
+
+    @property
+    def registry(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    async def manifest(self, repository: str, reference: str) -> "ManifestBytes": ...
+    async def has_blob(self, repository: str, digest: Digest) -> bool: ...
+    async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes: ...
+    def pause_left_s(self) -> float: ...
+
+
+class Replica:
+    """A source for walks (`tidegate.completeness.Source`). While its circuit is open, calls fail at once."""
+
+    def __init__(self, client: Client, *, circuit: Circuit, metrics: Metrics, now: Callable[[], float]) -> None:
+        self._client = client
+        self._circuit = circuit
+        self._now = now
+        self._up = metrics.replica_up.labels(client.registry, client.name)
+        self._up.set(1)
+        self._last_failure: Unreachable | None = None
+        self.last_answer = float("-inf")
+        """When it last answered anything, by the clock that was given."""
+
+    @property
+    def registry(self) -> str:
+        return self._client.registry
+
+    @property
+    def name(self) -> str:
+        return self._client.name
+
+    def pause_left_s(self) -> float:
+        """How long it still asks to be left alone, after a 429."""
+        return self._client.pause_left_s()
+
+    def closed_to_calls(self) -> Unreachable | None:
+        """Why a call made now would fail at once, if it would."""
+        return self._refusal() if self._circuit.refuses else None
+
+    async def manifest(self, repository: str, reference: str) -> "ManifestBytes":
+        return await self._through(lambda: self._client.manifest(repository, reference))
+
+    async def has_blob(self, repository: str, digest: Digest) -> bool:
+        return await self._through(lambda: self._client.has_blob(repository, digest))
+
+    async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes:
+        return await self._through(lambda: self._client.blob(repository, digest, most=most))
+
+    async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
+        admission = self._circuit.admit()
+        if admission is Admission.REFUSED:
+            raise self._refusal()
+        was_paused = self.pause_left_s() > 0
+        try:
+            result = await call()
+        except Unreachable as exc:
+            self._failed(exc, admission)
+            raise
+        except RegistryError as exc:
+            if isinstance(exc, Throttled) and was_paused:
+                self._circuit.abandoned(admission)  # our own pause spoke, not the replica
+            else:
+                self._answered()
+            raise
+        except BaseException:
+            self._circuit.abandoned(admission)
+            raise
+        self._answered()
+        return result
+
+    def _answered(self) -> None:
+        self.last_answer = self._now()
+        if self._circuit.open:
+            log.info("replica.up", registry=self.registry, replica=self.name)
+            self._up.set(1)
+        self._circuit.answered()
+
+    def _failed(self, exc: Unreachable, admission: Admission) -> None:
+        self._last_failure = exc
+        was_open = self._circuit.open
+        self._circuit.failed(admission)
+        if self._circuit.open and not was_open:
+            log.warning("replica.down", registry=self.registry, replica=self.name, step=exc.step, error=exc.detail)
+            self._up.set(0)
+
+    def _refusal(self) -> Unreachable:
+        last = self._last_failure
+        detail, step = (last.detail, last.step) if last is not None else ("it failed before", "connect")
+        return Unreachable(f"not asked again yet after: {detail}", replica=self.name, step=step)
