@@ -1,0 +1,99 @@
+"""Who we may be at a registry: nobody, or a user name with a secret."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidegate.config.registries import AuthConfig
+from tidegate.registry.errors import Unauthorized
+
+ReadSecret = Callable[[str], Awaitable[str]]
+"""Path → text of a secret file. Raises OSError or ValueError."""
+
+_MOST_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One entry of `auth`, known by its place in the list."""
+
+    place: int
+    username: str | None = None
+    """None: anonymous."""
+    password: str | None = field(default=None, repr=False)
+    password_file: str | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there is no secret to show."""
+        return self.username is None
+
+    @property
+    def label(self) -> str:
+        """What it is called in a detail and in a log line."""
+        return "anonymous" if self.username is None else f"basic {self.username}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserPassword:
+    """A secret at the moment of its use."""
+
+    username: str
+    password: str = field(repr=False)
+
+    def basic(self) -> str:
+        """The Authorization header of RFC 7617, in UTF-8."""
+        return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
+
+
+def credentials(auth: Sequence[AuthConfig]) -> tuple[Credential, ...]:
+    """The entries of `auth` in their order."""
+    return tuple(_credential(place, entry) for place, entry in enumerate(auth))
+
+
+def _credential(place: int, entry: AuthConfig) -> Credential:
+    basic = entry.basic
+    if basic is None:
+        return Credential(place)
+    password = None if basic.password is None else basic.password.get_secret_value()
+    return Credential(place, basic.username, password, basic.password_file)
+
+
+class Secrets:
+    """Reads a password whenever it is used, so that a rotated file counts at once."""
+
+    def __init__(self, *, read: ReadSecret, replica: str, timeout_s: float) -> None:
+        self._read = read
+        self._replica = replica
+        self._timeout_s = timeout_s
+
+    async def of(self, credential: Credential) -> UserPassword | None:
+        """The name and password of a credential, None for the anonymous one. Raises Unauthorized."""
+        if credential.username is None:
+            return None
+        if credential.password_file is None:
+            return UserPassword(credential.username, credential.password or "")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                text = await self._read(credential.password_file)
+        except (OSError, ValueError) as exc:  # TimeoutError is an OSError
+            reason = (exc.strerror if isinstance(exc, OSError) else None) or type(exc).__name__
+            detail = f"passwordFile {credential.password_file}: {reason}"
+            raise Unauthorized(detail, replica=self._replica) from exc
+        return UserPassword(credential.username, text.removesuffix("\n").removesuffix("\r"))
+
+
+async def read_secret_file(path: str) -> str:
+    """A small UTF-8 file, read beside the loop. Raises OSError or ValueError."""
+    return await asyncio.to_thread(_read, Path(path))
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as stream:
+        raw = stream.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        message = f"larger than {_MOST_BYTES} bytes"
+        raise ValueError(message)
+    return raw.decode()
