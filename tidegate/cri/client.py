@@ -16,6 +16,8 @@ import grpc.aio
 from tidegate.cri import api_pb2, api_pb2_grpc
 from tidegate.cri.errors import CriError, PullError, RuntimeUnavailable, classify
 
+_GENERATED: Any = api_pb2_grpc  # has no types
+
 DEFAULT_SOCKET = "unix:///run/containerd/containerd.sock"
 
 _MOST_BYTES = 16 << 20
@@ -98,8 +100,8 @@ class CriImages:
             message = f"this CRI client is {self._state}: make a new one"
             raise RuntimeError(message)
         self._channel = grpc.aio.insecure_channel(self.socket, options=_CHANNEL)
-        self._images = api_pb2_grpc.ImageServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        self._runtime = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._images = _GENERATED.ImageServiceStub(self._channel)
+        self._runtime = _GENERATED.RuntimeServiceStub(self._channel)
         self._state = _State.OPEN
         return self
 
