@@ -115,6 +115,7 @@ class ReplicaClient:
             endpoint=self._endpoint, transport=self._transport, tokens=tokens, secrets=self._secrets,
             timeouts=self._timeouts, replica=self.name,
         )  # fmt: skip
+        self._state = _State.OPEN
         return self
 
     async def __aexit__(
