@@ -1,5 +1,6 @@
 """Pushes images to any registry by the distribution API, the double or a real one."""
 
+import io
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from urllib.parse import quote, urljoin
@@ -70,7 +71,7 @@ async def _expect(
     headers: Mapping[str, str] | None = None,
     status: int = HTTPStatus.CREATED,
 ) -> Mapping[str, str]:
-    async with session.request(method, target, data=body, headers=headers) as response:
+    async with session.request(method, target, data=io.BytesIO(body), headers=headers) as response:
         if response.status != status:
             text = await response.text(errors="replace")
             raise PushRefused(method, target, status=response.status, body=text)

@@ -17,9 +17,10 @@ from tidegate.testing.registry.faults import NO_FAULTS, Answer, Cut, Faults, Red
 from tidegate.testing.registry.guards import BasicGuard, BearerGuard
 from tidegate.testing.registry.records import Authorization, Kind, Record, Request
 from tidegate.testing.registry.replication import Lag, Replication
-from tidegate.testing.registry.tokens import Account, TokenRules, TokenServer
+from tidegate.testing.registry.tokens import Account, Claims, TokenRules, TokenServer
 
 __all__ = [
-    "NO_FAULTS", "Account", "Answer", "Authorization", "BasicGuard", "BearerGuard", "Cut", "Faults", "Kind", "Lag",
-    "Record", "Redirect", "RegistryDouble", "Replication", "Request", "Stall", "Throttle", "TokenRules", "TokenServer",
+    "NO_FAULTS", "Account", "Answer", "Authorization", "BasicGuard", "BearerGuard", "Claims", "Cut", "Faults", "Kind",
+    "Lag", "Record", "Redirect", "RegistryDouble", "Replication", "Request", "Stall", "Throttle", "TokenRules",
+    "TokenServer",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
 """The distribution API for readers and deleters: from a request to a reply, over what is stored.
 
-What is not obvious is distribution's own behaviour: an OCI manifest is not found by those who do not accept its type,
-a tag that holds a Docker list answers others with its linux/amd64 child, a Docker manifest goes to everybody, presence
-is per repository, and an If-None-Match with the digest that is asked for is answered before anything is looked up.
+What is not obvious is distribution's own behaviour: an OCI manifest is not found by those who do not accept its type;
+a tag that holds a Docker list answers others with its linux/amd64 child; a Docker manifest and (since distribution 3)
+an OCI index go to everybody; presence is per repository; an If-None-Match with the digest that is asked for is
+answered before anything is looked up.
 """
 
 import json
@@ -13,7 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from tidegate.reference import Digest, InvalidReference, parse_digest
-from tidegate.testing.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from tidegate.testing.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_MANIFEST
 from tidegate.testing.registry.faults import Faults
 from tidegate.testing.registry.replies import Code, empty, error, json_reply
 from tidegate.testing.registry.storage import DIGEST, Found, Storage
@@ -138,9 +139,9 @@ class Reader:
         self, place: Place, found: Found, faults: Faults, *, accepted: frozenset[str], by_digest: bool
     ) -> Reply:
         _, media_type, content = found
-        if media_type in {OCI_MANIFEST, OCI_INDEX} and media_type not in accepted:
-            what = "OCI index" if media_type == OCI_INDEX else "OCI manifest"
-            return error(Code.MANIFEST_UNKNOWN, message=f"{what} found, but accept header does not support it")
+        if media_type == OCI_MANIFEST and media_type not in accepted:
+            message = "OCI manifest found, but accept header does not support OCI manifests"
+            return error(Code.MANIFEST_UNKNOWN, message=message)
         if media_type == DOCKER_LIST and media_type not in accepted and not by_digest:
             return self._substitute(place, content, accepted, faults)
         return self._manifest_reply(found, faults)

@@ -200,7 +200,8 @@ class RegistryDouble:
         reply = self._refusal(request, place) or self._redirect(request)
         if reply is None:
             if len(place.name) > NAME_LIMIT:
-                reply = error(Code.NAME_INVALID, {"name": place.name})
+                # A status that distribution surely did not mean; clients must survive it all the same.
+                reply = error(Code.UNKNOWN, f"repository name must not be more than {NAME_LIMIT} characters")
             else:
                 reply = await self._routed(request, place)
         reply.headers.setdefault(*VERSION_HEADER)

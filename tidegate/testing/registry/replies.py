@@ -28,6 +28,7 @@ class Code(Enum):
     SIZE_INVALID = (400, "provided length did not match content length")
     TOOMANYREQUESTS = (429, "too many requests")
     UNAUTHORIZED = (401, "authentication required")
+    UNKNOWN = (500, "unknown error")
     UNSUPPORTED = (405, "The operation is unsupported.")
 
 

@@ -13,7 +13,7 @@ from tidegate.reference import Digest
 from tidegate.testing.images import Image
 from tidegate.testing.layers import digest_of
 
-DIGEST: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+DIGEST: Final = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 """What distribution's routes take for a digest; whether it is a good one is asked afterwards."""
 
 Found = tuple[Digest, str, bytes]

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import ssl
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -88,6 +88,22 @@ class TokenState(StrEnum):
     INSUFFICIENT = "insufficient_scope"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a token says, for those who write tokens that a real registry reads."""
+
+    user: str
+    access: tuple[Access, ...]
+    service: str
+    lives_s: float
+
+
+def opaque(claims: Claims) -> str:
+    """A token that says nothing; the double knows it by heart."""
+    del claims
+    return secrets.token_urlsafe(24)
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     grants: frozenset[tuple[str, str]]
@@ -111,7 +127,8 @@ class _Ask:
 class TokenServer:
     """`async with TokenServer(accounts) as tokens: RegistryDouble(guard=BearerGuard(tokens))`.
 
-    `anonymous` is what may be done without a credential; none: nothing, a 401.
+    `anonymous` is what may be done without a credential; none: nothing, a 401. `mint` writes the tokens: with one
+    that signs them as distribution wants it, this server serves a real registry.
     """
 
     def __init__(
@@ -120,6 +137,7 @@ class TokenServer:
         *,
         anonymous: Account | None = ANYBODY,
         rules: TokenRules | None = None,
+        mint: Callable[[Claims], str] = opaque,
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
@@ -129,6 +147,7 @@ class TokenServer:
         self.rules = rules or TokenRules()
         self.record = Record()
         self.issued = 0
+        self._mint = mint
         self._tokens: OrderedDict[str, _Token] = OrderedDict()
         self._refresh: OrderedDict[str, str] = OrderedDict()
         self._listener = Listener(self._handle, self.record, host=host, port=port, ssl_context=ssl_context)
@@ -223,32 +242,26 @@ class TokenServer:
         return account if account is not None and same_secret(account.password, password) else None
 
     def _grant(self, ask: _Ask, account: Account, *, fields: Sequence[str]) -> dict[str, str | int]:
-        granted = frozenset(
-            (access.repository, action)
-            for access in map(parse_scope, ask.scopes)
-            if access is not None
-            for action in access.actions
-            if account.may(access.repository, action)
+        granted = tuple(
+            Access(asked.repository, actions)
+            for asked in map(parse_scope, ask.scopes)
+            if asked is not None
+            and (actions := tuple(action for action in asked.actions if account.may(asked.repository, action)))
         )
         rules = self.rules
         life = rules.lives_s if rules.lives_s is not None else (rules.expires_in or DEFAULT_EXPIRY_S)
-        now = asyncio.get_running_loop().time()
-        token = self._remember(self._tokens, _Token(granted, ask.service, now + life))
+        dies_at = asyncio.get_running_loop().time() + life
+        token = self._mint(Claims(user=ask.user, access=granted, service=ask.service, lives_s=life))
+        grants = frozenset((access.repository, action) for access in granted for action in access.actions)
+        _remember(self._tokens, token, _Token(grants, ask.service, dies_at))
         self.issued += 1
         answer: dict[str, str | int] = dict.fromkeys(fields, token)
         if rules.expires_in is not None:
             answer["expires_in"] = rules.expires_in
         if ask.offline and ask.user and rules.offline:
-            answer["refresh_token"] = self._remember(self._refresh, ask.user)
+            refresh = answer["refresh_token"] = secrets.token_urlsafe(24)
+            _remember(self._refresh, refresh, ask.user)
         return answer
-
-    @staticmethod
-    def _remember(where: OrderedDict[str, T], value: T) -> str:
-        name = secrets.token_urlsafe(24)
-        where[name] = value
-        if len(where) > MAX_TOKENS:
-            where.popitem(last=False)
-        return name
 
 
 def parse_scope(text: str) -> Access | None:
@@ -256,3 +269,9 @@ def parse_scope(text: str) -> Access | None:
     kind, _, rest = text.partition(":")
     name, _, actions = rest.rpartition(":")
     return Access(name, tuple(actions.split(","))) if kind == "repository" and name else None
+
+
+def _remember(where: OrderedDict[str, T], name: str, value: T) -> None:
+    where[name] = value
+    if len(where) > MAX_TOKENS:
+        where.popitem(last=False)
