@@ -1,8 +1,11 @@
 """What the walk asks of a replica, and the count of how often it asked."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from tidegate.reference import Digest
+
+OnRequest = Callable[[], None]
 
 
 class Served(Protocol):
@@ -17,26 +20,29 @@ class Served(Protocol):
 
 
 class Source(Protocol):
-    """One replica. `repository` is the path as image references have it; all raise `RegistryError`."""
+    """One replica. `repository` is the path as image references have it; all raise `RegistryError`.
+
+    `on_request` is called once for each request that a call really sends: a call may need two, or a token too.
+    """
 
     @property
     def name(self) -> str: ...
 
-    async def manifest(self, repository: str, reference: str) -> Served:
+    async def manifest(self, repository: str, reference: str, *, on_request: OnRequest | None = None) -> Served:
         """By tag or digest; bytes that do not hash to the digest asked for are a `Mismatch`."""
         ...
 
-    async def has_blob(self, repository: str, digest: Digest) -> bool:
+    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
         """False only for an authorised 404."""
         ...
 
-    async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes:
+    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
         """The content of a small blob, hashed; more than `most` bytes are `Unsupported`."""
         ...
 
 
 class Tally:
-    """A source that counts what one walk asks of it."""
+    """The same source, for one walk: counts the requests."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -47,13 +53,13 @@ class Tally:
         return self._source.name
 
     async def manifest(self, repository: str, reference: str) -> Served:
-        self.requests += 1
-        return await self._source.manifest(repository, reference)
+        return await self._source.manifest(repository, reference, on_request=self._sent)
 
     async def has_blob(self, repository: str, digest: Digest) -> bool:
-        self.requests += 1
-        return await self._source.has_blob(repository, digest)
+        return await self._source.has_blob(repository, digest, on_request=self._sent)
 
     async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes:
+        return await self._source.blob(repository, digest, most=most, on_request=self._sent)
+
+    def _sent(self) -> None:
         self.requests += 1
-        return await self._source.blob(repository, digest, most=most)

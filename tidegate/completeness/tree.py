@@ -22,7 +22,7 @@ from tidegate.completeness.manifests import (
     parse_config_platform,
 )
 from tidegate.completeness.platforms import Platform, acceptable, best
-from tidegate.completeness.source import Served, Source
+from tidegate.completeness.source import Served, Tally
 from tidegate.reference import Digest, InvalidReference, parse_digest
 from tidegate.registry.errors import Mismatch, NotFound, Unsupported
 
@@ -58,12 +58,15 @@ class _Node:
 class Tree:
     """Reads one image's manifests from one source, each at most once."""
 
-    def __init__(self, source: Source, repository: str) -> None:
+    def __init__(self, source: Tally, repository: str) -> None:
         self._source = source
         self._repository = repository
         self._turn = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
         self._reading: dict[Digest, asyncio.Task[Index | ImageManifest | None]] = {}
         self._read = 0
+        self._configs: dict[Digest, Platform | None] = {}
+        self._in_vain: set[tuple[Digest | None, Platform]] = set()
+        """Children that lead to nothing for a platform: met again by other ways, they would cost exponential time."""
         self.missing: dict[Digest, int] = {}
         """Manifests below the root that the source has not, with the sizes their descriptors claim."""
         self.known: dict[Digest, bool] = {}
@@ -121,16 +124,37 @@ class Tree:
     async def _undeclared(
         self, node: _Node, child: Child, platforms: Sequence[Platform], tasks: asyncio.TaskGroup
     ) -> dict[Platform, Leaf]:
-        """A child whose entry names no platform: an image's config decides. A config that is not there is needed."""
-        content = await self._fetch(child, tasks)
+        """A child whose entry names no platform, for platforms that have not met it in vain before."""
+        seeking = [platform for platform in platforms if (child.digest, platform) not in self._in_vain]
+        content = await self._fetch(child, tasks) if seeking else None
+        found: dict[Platform, Leaf] = {}
         if isinstance(content, ImageManifest):
-            if (config := await self._config(content.config)) is not None:
-                actual = parse_config_platform(config)
-                platforms = [platform for platform in platforms if actual in acceptable(platform)]
-            return dict.fromkeys(platforms, Leaf(content, manifests=node.indexes + 2))
-        if content is None:
-            return {}
-        return await self._descend(_Node(content, node.indexes + 1), platforms, tasks)
+            fitting = await self._fitting(content.config, seeking)
+            found = dict.fromkeys(fitting, Leaf(content, manifests=node.indexes + 2))
+        elif content is not None:
+            found = await self._descend(_Node(content, node.indexes + 1), seeking, tasks)
+        self._in_vain.update((child.digest, platform) for platform in seeking if platform not in found)
+        return found
+
+    async def _fitting(self, config: Blob, platforms: Sequence[Platform]) -> list[Platform]:
+        """The platforms that take an image of this config: all, where it is not there, as then it is missing."""
+        if config.digest not in self._configs:
+            self._configs[config.digest] = await self._config_platform(config)
+        if self.known.get(config.digest) is False:
+            return list(platforms)
+        actual = self._configs[config.digest]
+        return [platform for platform in platforms if actual in acceptable(platform)]
+
+    async def _config_platform(self, config: Blob) -> Platform | None:
+        content = config.inline
+        if content is None and config.required:
+            try:
+                content = await self._source.blob(self._repository, config.digest, most=MANIFEST_LIMIT)
+            except NotFound:
+                self.known[config.digest] = False
+                return None
+            self.known[config.digest] = True
+        return parse_config_platform(content or b"{}")
 
     async def _fetch(self, child: Child, tasks: asyncio.TaskGroup) -> Index | ImageManifest | None:
         if child.digest is None:
@@ -149,17 +173,6 @@ class Tree:
                 return None
             _is_what_was_asked(served, digest, self._source.name)
             return self._runnable(parse(served.body, child.media_type))
-
-    async def _config(self, config: Blob) -> bytes | None:
-        if config.inline is not None or config.digest in self.known:
-            return config.inline
-        try:
-            content = await self._source.blob(self._repository, config.digest, most=MANIFEST_LIMIT)
-        except NotFound:
-            self.known[config.digest] = False
-            return None
-        self.known[config.digest] = True
-        return content
 
     def _candidates(self, index: Index, platforms: Sequence[Platform]) -> list[Child]:
         wanted = {accepted for platform in platforms for accepted in acceptable(platform)}

@@ -165,6 +165,19 @@ class ReplicaClient:
                 raise self._no_registry(answer)
             return True
 
+    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
+        """Fetch and hash a small blob, such as a config.
+
+        Raises NotFound for an authorised 404, Mismatch for other bytes, Unsupported for more than `most` of them.
+        """
+        async with self._call(on_request) as call:
+            name, url = self._asked_for(repository, lambda name: self._paths.blob(name, digest))
+            ask = Ask(method="GET", url=url, most=most)
+            answer = await self._as_somebody(call, name, lambda who: self._authorised(call, who, name, ask))
+            if answer.status != HTTPStatus.OK:
+                raise error_of(answer, replica=self.name)
+            return self._hashed(answer, digest).body
+
     @asynccontextmanager
     async def _call(self, on_request: OnRequest | None) -> AsyncIterator[Call]:
         if self._state is not _State.OPEN:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+OnRequest = Callable[[], None]
+"""Called once for each request that a call really sends."""
 
 
 class Client(Protocol):
@@ -25,9 +27,13 @@ class Client(Protocol):
     def registry(self) -> str: ...
     @property
     def name(self) -> str: ...
-    async def manifest(self, repository: str, reference: str) -> "ManifestBytes": ...
-    async def has_blob(self, repository: str, digest: Digest) -> bool: ...
-    async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes: ...
+    async def manifest(
+        self, repository: str, reference: str, *, on_request: OnRequest | None = None
+    ) -> "ManifestBytes": ...
+    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool: ...
+    async def blob(
+        self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None
+    ) -> bytes: ...
     def pause_left_s(self) -> float: ...
 
 
@@ -60,14 +66,16 @@ class Replica:
         """Why a call made now would fail at once, if it would."""
         return self._refusal() if self._circuit.refuses else None
 
-    async def manifest(self, repository: str, reference: str) -> "ManifestBytes":
-        return await self._through(lambda: self._client.manifest(repository, reference))
+    async def manifest(
+        self, repository: str, reference: str, *, on_request: OnRequest | None = None
+    ) -> "ManifestBytes":
+        return await self._through(lambda: self._client.manifest(repository, reference, on_request=on_request))
 
-    async def has_blob(self, repository: str, digest: Digest) -> bool:
-        return await self._through(lambda: self._client.has_blob(repository, digest))
+    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
+        return await self._through(lambda: self._client.has_blob(repository, digest, on_request=on_request))
 
-    async def blob(self, repository: str, digest: Digest, *, most: int) -> bytes:
-        return await self._through(lambda: self._client.blob(repository, digest, most=most))
+    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
+        return await self._through(lambda: self._client.blob(repository, digest, most=most, on_request=on_request))
 
     async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
         admission = self._circuit.admit()
