@@ -99,7 +99,9 @@ def _tar(*, size: int, seed: object, files: Mapping[str, bytes], links: Mapping[
             name = f"random-{digest_of(repr(seed).encode())[7:19]}"
             content = random.Random(repr(seed)).randbytes(size)  # noqa: S311 - reproducible, not secret
             tar.addfile(_entry(name, size=size, mode=0o644), io.BytesIO(content))
-    return buffer.getvalue()
+        end = tar.offset + 2 * tarfile.BLOCKSIZE
+    # Two empty blocks end an archive; the padding to a tape's record would only make small layers large.
+    return buffer.getvalue()[:end]
 
 
 def _entry(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0, mode: int, target: str = "") -> tarfile.TarInfo:
