@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -140,13 +141,12 @@ def view(
     read = READERS.get((group, kind))
     if read is not None:
         found = read(raw)
-        images = tuple(_images_of(found.pod, found.pointer))
+        images = _bounded(_images_of(found.pod, found.pointer))
     elif (where := places(group, kind, configured)) is not None:
-        found, images = _custom(raw, where)
+        found = Found(metadata=decoded(raw, _OBJECT).metadata)
+        images = _bounded(_custom_images(raw, where, found))
     else:
         return None
-    if len(images) > IMAGES_LIMIT:
-        raise MalformedObject(pointer="", reason=f"{len(images)} images, more than {IMAGES_LIMIT}")
     return WorkloadView(group, kind, images, found.metadata or _NO_METADATA, found.template, found.pod or _NO_POD)
 
 
@@ -179,20 +179,24 @@ def _images_in(containers: list[Container] | None, pointer: str, *, ephemeral: b
             yield ImageUse(container.image, f"{pointer}/{index}/image", ephemeral)
 
 
-def _custom(raw: bytes | msgspec.Raw, where: Places) -> tuple[Found, tuple[ImageUse, ...]]:
-    """The places of a custom resource; its first template or pod spec stands for all in what is no image."""
-    found = Found(metadata=decoded(raw, _OBJECT).metadata)
-    images: list[ImageUse] = []
+def _custom_images(raw: bytes | msgspec.Raw, where: Places, found: Found) -> Iterator[ImageUse]:
+    """Fills `found` on the way: the first template or pod spec stands for all in what is no image."""
     for place in where.templates:
         for pointer, template in at(raw, place, _TEMPLATE):
             if template is not None:
-                images += _images_of(template.spec, f"{pointer}/spec")
                 found.pod = found.pod or template.spec
                 found.template = found.template or template.metadata
+                yield from _images_of(template.spec, f"{pointer}/spec")
     for place in where.pod_specs:
         for pointer, pod in at(raw, place, _POD_SPEC):
-            images += _images_of(pod, pointer)
             found.pod = found.pod or pod
+            yield from _images_of(pod, pointer)
     for place in where.images:
-        images += (ImageUse(image, pointer) for pointer, image in at(raw, place, _STRING) if image)
-    return found, tuple(images)
+        yield from (ImageUse(image, pointer) for pointer, image in at(raw, place, _STRING) if image)
+
+
+def _bounded(images: Iterator[ImageUse]) -> tuple[ImageUse, ...]:
+    found = tuple(islice(images, IMAGES_LIMIT + 1))
+    if len(found) > IMAGES_LIMIT:
+        raise MalformedObject(pointer="", reason=f"more than {IMAGES_LIMIT} images")
+    return found
