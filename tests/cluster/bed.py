@@ -1,0 +1,121 @@
+"""Hands for the cluster stories: kubectl, the two registries, and what a red test leaves behind as evidence."""
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parent.parent
+TESTBED = CHECKOUT / "tests" / "testbed"
+
+HOME = "http://127.0.0.1:5001"
+LOCAL = "http://127.0.0.1:5002"
+PULLED_FROM = "registry.test:5002"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The cluster by its kubectl."""
+
+    kubeconfig: str
+
+    def kubectl(self, *arguments: str, text: str = "", check: bool = True, timeout_s: float = 60) -> Ran:
+        ran = run([str(TESTBED / "in"), "kubectl", *arguments], text=text, timeout_s=timeout_s)
+        assert ran.code == 0 or not check, f"kubectl {' '.join(arguments)}\n{ran.out}{ran.err}"
+        return ran
+
+    def apply(self, manifest: str, *, check: bool = True) -> Ran:
+        return self.kubectl("apply", "-f", "-", text=manifest, check=check)
+
+    def get(self, *arguments: str) -> dict:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json").out)
+
+    def until(self, what: str, holds: Callable[[], bool], *, within_s: float) -> None:
+        """Wait for a condition of the cluster, and fail with its name."""
+        end = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < end, f"not after {within_s:g} s: {what}"
+            time.sleep(0.2)
+
+    def evidence(self) -> str:
+        """What one wants to read when a story is red."""
+        parts = []
+        for arguments in (
+            ("get", "pods", "-A", "-o", "wide"),
+            ("get", "events", "-A", "--sort-by=.lastTimestamp"),
+            ("get", "prepulls,nodepulls", "-A", "-o", "yaml"),
+            ("logs", "-n", "tidegate", "-l", "app=tidegate-webhook", "--tail=40", "--prefix"),
+            ("logs", "-n", "tidegate", "-l", "app=tidegate-controller", "--tail=40"),
+            ("logs", "-n", "tidegate", "-l", "app=tidegate-agent", "--tail=40", "--prefix"),
+        ):
+            ran = self.kubectl(*arguments, check=False)
+            parts.append(f"$ kubectl {' '.join(arguments)}\n{(ran.out + ran.err)[-6000:]}")
+        return "\n".join(parts)
+
+
+def run(command: list[str], *, text: str = "", timeout_s: float = 60) -> Ran:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def push(url: str, *, random: str = "1K") -> str:
+    """Push a small image that serves HTTP from busybox; returns its digest."""
+    ran = run([str(TESTBED / "push"), url, "--file", "/bin/busybox:/bin/busybox", "--link", "busybox:/bin/sh",
+               "--random", random, "--", "/bin/busybox", "sleep", "3600"])  # fmt: skip
+    assert ran.code == 0, ran.err
+    return ran.out.strip()
+
+
+def call(method: str, url: str, body: bytes | None = None, *, kind: str = "application/octet-stream") -> tuple[int, bytes, str]:
+    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind, "Accept": MANIFEST})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read(), answer.headers.get("Location", "")
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read(), ""
+
+
+def put_blob(registry: str, repository: str, digest: str, data: bytes) -> None:
+    status, _, location = call("POST", f"{registry}/v2/{repository}/blobs/uploads/", b"")
+    assert status == 202, status
+    glue = "&" if "?" in location else "?"
+    location = location if location.startswith("http") else registry + location
+    status, _, _ = call("PUT", f"{location}{glue}digest={digest}", data)
+    assert status == 201, status
+
+
+def replicate(repository: str, digest: str, tag: str) -> list[tuple[str, bytes]]:
+    """Copy an image from home to local; returns its layers, so that a story can lose one."""
+    status, manifest, _ = call("GET", f"{HOME}/v2/{repository}/manifests/{digest}")
+    assert status == 200, status
+    parsed = json.loads(manifest)
+    layers = []
+    for descriptor in (parsed["config"], *parsed["layers"]):
+        status, data, _ = call("GET", f"{HOME}/v2/{repository}/blobs/{descriptor['digest']}")
+        assert status == 200, status
+        put_blob(LOCAL, repository, descriptor["digest"], data)
+        layers.append((descriptor["digest"], data))
+    status, _, _ = call("PUT", f"{LOCAL}/v2/{repository}/manifests/{tag}", manifest, kind=MANIFEST)
+    assert status == 201, status
+    return layers[1:]
+
+
+def lose(repository: str, digest: str) -> None:
+    """Take one blob away from local, as if it were still on its way."""
+    status, _, _ = call("DELETE", f"{LOCAL}/v2/{repository}/blobs/{digest}")
+    assert status == 202, status
