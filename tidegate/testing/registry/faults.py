@@ -54,7 +54,7 @@ class Answer(Where):
     padding: int = 0
     """This many spaces after the body: a large body that needs no memory here."""
     content_type: str = "text/html"
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    headers: tuple[tuple[str, str], ...] = ()
     chunked: bool = False
     """No Content-Length."""
     times: int | None = None
