@@ -1,0 +1,132 @@
+"""`python -m agent`: one on each node; it pulls through CRI what this node's NodePull grants, and reports.
+
+The composition root: environment, files and the clock are read here and passed in.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+
+from agent import logs
+from agent.cluster import ClusterPlans, ClusterStatus
+from agent.loop import Agent, Settings
+from agent.pull import Pulls
+from agent.report import Reporter
+from tidegate import __version__
+from tidegate.config import Config, ConfigError, load
+from tidegate.cri import DEFAULT_SOCKET, CriImages
+from tidegate.kube.client import KubeClient
+from tidegate.kube.connection import Connection, ConnectionConfigError, from_kubeconfig, in_cluster
+from tidegate.kube.reflector import Pauses
+from tidegate.metrics import Metrics
+
+log = structlog.get_logger()
+
+_PAUSES = Pauses(most=10.0)
+"""Of what this node asks the API server for: a status must not be older than this once the server is back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What the command line and the environment say."""
+
+    config: Path
+    node: str
+    kubeconfig: Path | None
+    cri_socket: str
+    metrics_port: int | None
+    at_once: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent; 2 when the call or the configuration is wrong."""
+    arguments = _parse(argv)
+    logs.configure()
+    try:
+        config = load(arguments.config)
+        connection = _connection(arguments.kubeconfig)
+    except (ConfigError, ConnectionConfigError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - the person who started it reads this
+        return 2
+    asyncio.run(_serve(arguments, config, connection))
+    return 0
+
+
+async def _serve(arguments: Arguments, config: Config, connection: Connection) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    metrics = Metrics(CollectorRegistry(), program="agent")
+    nonce = secrets.token_hex(8)
+    async with AsyncExitStack() as stack:
+        if arguments.metrics_port is not None:
+            server, _ = start_http_server(arguments.metrics_port, registry=metrics.registry)
+            stack.callback(server.shutdown)
+        store = await stack.enter_async_context(CriImages(arguments.cri_socket))
+        client = await stack.enter_async_context(KubeClient(connection))
+        plans = ClusterPlans(client, node=arguments.node, pauses=_PAUSES)
+        agent = Agent(
+            plans=plans,
+            store=store,
+            pulls=Pulls(store, metrics=metrics, wall=_now),
+            reporter=Reporter(ClusterStatus(client, node=arguments.node), pauses=_PAUSES),
+            listed=frozenset(registry.host for registry in config.registries),
+            nonce=nonce,
+            wall=_now,
+            settings=Settings(at_once=arguments.at_once),
+        )
+        log.info(
+            "agent.started", version=__version__, node=arguments.node, nonce=nonce, cri_socket=arguments.cri_socket,
+            registries=[registry.host for registry in config.registries],
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(plans.run(), name="watch")
+            await agent.run(stopping)
+            watching.cancel()
+        log.info("agent.stopped", node=arguments.node)
+
+
+def _parse(argv: Sequence[str] | None) -> Arguments:
+    parser = argparse.ArgumentParser(prog="agent", description="Pull what this node's NodePull grants, through CRI.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+    parser.add_argument("--node", default=os.environ.get("NODE_NAME", ""), help="default: $NODE_NAME")
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
+    parser.add_argument("--cri-socket", default=DEFAULT_SOCKET, metavar="ADDRESS", help="default: %(default)s")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve metrics there; default: nowhere")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="images pulled at once; default: 1")
+    given = parser.parse_args(argv)
+    if not given.node:
+        parser.error("--node: needed when NODE_NAME is not set")
+    if given.at_once < 1:
+        parser.error("--at-once: at least 1")
+    return Arguments(**vars(given))
+
+
+def _connection(kubeconfig: Path | None) -> Connection:
+    if kubeconfig is not None:
+        return from_kubeconfig(kubeconfig)
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        message = "not in a cluster (KUBERNETES_SERVICE_HOST is not set): give --kubeconfig"
+        raise ConnectionConfigError(message)
+    return in_cluster(host=host, port=port)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""The agent's loop: look at what is there, pull what is granted, say how it went.
+
+- A pull needs a grant, starts before the grant expires, and ends when the grant's seconds have passed, when the grant
+  is taken back or replaced, or when the agent is stopped.
+- `at_once` pulls at most, oldest grant first. A failed pull is not tried again under the same grant, so a node that
+  waits for its next grant holds none.
+- Nothing is reported of an image before the runtime was asked for it.
+- While the API server cannot be reached, what was granted goes on and the status is kept until it can be sent.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Never
+
+import msgspec
+import structlog
+
+from agent.plan import Queue, inherited, registry_of, summary
+from agent.ports import ImageStore, PlanSource
+from agent.pull import Job, Pulls, canceled, timestamp
+from agent.report import Report, Reporter
+from tidegate.cri import CriError
+from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, NodePull, Phase, Reason
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the agent behaves on its node."""
+
+    at_once: int = 1
+    """Images pulled at once. The runtime's download slots are shared with kubelet: two slow layers leave it one."""
+    recheck_s: float = 60.0
+    """Between two looks at everything: an image that kubelet collected or pulled by itself shows after this."""
+    retry_s: float = 2.0
+    """Until a runtime that does not answer is asked again."""
+    last_words_s: float = 3.0
+    """For the last status, after the agent was told to stop."""
+
+
+class Agent:
+    """See the module. `nonce` tells this start of the agent from any other."""
+
+    def __init__(
+        self,
+        *,
+        plans: PlanSource,
+        store: ImageStore,
+        pulls: Pulls,
+        reporter: Reporter,
+        listed: frozenset[str],
+        nonce: str,
+        wall: Callable[[], datetime],
+        settings: Settings = Settings(),
+    ) -> None:
+        self._plans = plans
+        self._store = store
+        self._pulls = pulls
+        self._reporter = reporter
+        self._listed = listed
+        self._nonce = nonce
+        self._wall = wall
+        self._settings = settings
+        self._queue = Queue()
+        self._jobs: dict[str, Job] = {}
+        self._statuses: dict[str, NodeImageStatus] = {}
+        self._plan_uid = ""
+        self._node_uid = ""
+        self._asked_for = ""
+        self._recheck_at = 0.0
+        self._wake = asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping`; then cancel what is being pulled, say so, and return within a few seconds."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._wake_on_plans(), name="plans")
+            working = tasks.create_task(self._work(tasks), name="work")
+            reporting = tasks.create_task(self._reporter.run(), name="report")
+            await stopping.wait()
+            working.cancel()
+            watching.cancel()
+            await asyncio.wait([working])
+            await self._stop_pulls()
+            reporting.cancel()
+        await self._reporter.flush(within_s=self._settings.last_words_s)
+
+    async def _wake_on_plans(self) -> Never:
+        revision = 0
+        while True:
+            revision = await self._plans.changed(revision)
+            self._wake.set()
+
+    async def _stop_pulls(self) -> None:
+        running = [job.task for job in self._jobs.values() if job.task is not None]
+        for job in list(self._jobs.values()):
+            job.cancel("the agent was stopped")
+        if running:
+            await asyncio.wait(running, timeout=self._settings.last_words_s)
+        plan = self._plans.current()
+        if plan is not None:
+            self._tell(plan)
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> Never:
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._wake.clear()
+            try:
+                await self._step(tasks)
+            except CriError as exc:
+                log.warning("runtime.no_answer", error=str(exc))
+                pause = self._settings.retry_s
+            else:
+                pause = self._recheck_at - clock()
+                pause = pause if pause > 0 else self._settings.recheck_s
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _step(self, tasks: asyncio.TaskGroup) -> None:
+        """One look at the plan. Raises CriError when the runtime cannot be asked: then nothing new is said or begun."""
+        plan = self._plans.current()
+        wanted = {entry.image: entry for entry in plan.spec.images} if plan is not None else {}
+        self._take_back(wanted)
+        if plan is None:
+            return
+        mine = await self._is_mine(plan)
+        clock = asyncio.get_running_loop().time
+        due = clock() >= self._recheck_at
+        await self._look(wanted, everything=due)
+        if due:
+            self._recheck_at = clock() + self._settings.recheck_s
+        if mine:
+            self._begin(list(wanted.values()), tasks)
+        self._tell(plan, also_generation=due)
+
+    def _take_back(self, wanted: Mapping[str, NodeImage]) -> None:
+        """Stop pulls whose grant is gone or another one; forget images that are no longer wanted."""
+        for image, job in self._jobs.items():
+            grant = wanted[image].grant if image in wanted else None
+            if grant is None:
+                job.cancel("the grant was taken back")
+            elif grant.id != job.grant.id:
+                job.cancel("the grant was replaced")
+        self._statuses = {image: status for image, status in self._statuses.items() if image in wanted}
+
+    async def _is_mine(self, plan: NodePull) -> bool:
+        """Whether the plan is for the node that this is now: names are reused, UIDs are not."""
+        told = plan.spec.node_uid
+        if not self._node_uid or (told and told not in {self._node_uid, self._asked_for}):
+            self._node_uid = await self._plans.node_uid()
+            self._asked_for = told
+            self._plan_uid = ""
+        if self._plan_uid != plan.metadata.uid:
+            self._plan_uid = plan.metadata.uid
+            self._statuses = {**inherited(plan.status, node_uid=self._node_uid), **self._statuses}
+            self._recheck_at = 0.0
+        return told in {"", self._node_uid}
+
+    async def _look(self, wanted: Mapping[str, NodeImage], *, everything: bool) -> None:
+        """Ask the runtime for what is not known, what a new grant is for, and now and then for everything."""
+        self._queue.see(wanted.values())
+        for image, entry in wanted.items():
+            known = self._statuses.get(image)
+            news = known is None or (entry.grant is not None and entry.grant.id != known.grant)
+            if image not in self._jobs and (everything or news):
+                found = await self._store.present(image)
+                if image not in self._jobs:
+                    self._statuses[image] = self._seen(entry, known, found=found)
+
+    def _seen(self, entry: NodeImage, known: NodeImageStatus | None, *, found: bool) -> NodeImageStatus:
+        known = known or NodeImageStatus(image=entry.image)
+        if found:
+            grant = entry.grant.id if entry.grant is not None else known.grant
+            if known.phase is Phase.PRESENT:
+                return msgspec.structs.replace(known, grant=grant)
+            return NodeImageStatus(image=entry.image, phase=Phase.PRESENT, grant=grant, attempts=known.attempts)
+        if known.phase is Phase.PRESENT:
+            message = "it was here, and is gone: images that nothing uses are collected"
+            return NodeImageStatus(image=entry.image, grant=known.grant, attempts=known.attempts, message=message)
+        return known
+
+    def _begin(self, images: list[NodeImage], tasks: asyncio.TaskGroup) -> None:
+        while len(self._jobs) < self._settings.at_once:
+            answered = {image: status.grant for image, status in self._statuses.items()}
+            picked = self._queue.next(images, answered=answered, running=self._jobs, now=self._wall())
+            if picked is None:
+                return
+            entry, grant = picked
+            registry = registry_of(entry.image)
+            if registry is None or registry not in self._listed:
+                self._statuses[entry.image] = self._refused(entry, grant, registry)
+                continue
+            job = Job(entry, grant, registry)
+            status = self._pulls.started(job, self._statuses.get(entry.image))
+            self._statuses[entry.image] = status
+            self._jobs[entry.image] = job
+            job.task = tasks.create_task(self._pulls.run(job, status), name=f"pull {entry.image}")
+            job.task.add_done_callback(partial(self._ended, job, status))
+
+    def _ended(self, job: Job, status: NodeImageStatus, task: asyncio.Task[NodeImageStatus]) -> None:
+        image = job.image.image
+        del self._jobs[image]
+        if task.cancelled():  # before it had begun: its own code would have told
+            status = canceled(status, job.why, at=timestamp(self._wall()))
+        elif task.exception() is None:
+            status = task.result()
+        if image in self._statuses:
+            self._statuses[image] = status
+        self._wake.set()
+
+    def _refused(self, entry: NodeImage, grant: Grant, registry: str | None) -> NodeImageStatus:
+        before = self._statuses.get(entry.image)
+        message = "not an image reference" if registry is None else f"not a listed registry: {registry:.100}"
+        log.warning("pull.refused", image=entry.image[:300], grant=grant.id, message=message)
+        return NodeImageStatus(
+            image=entry.image,
+            phase=Phase.FAILED,
+            reason=Reason.OTHER,
+            message=message,
+            grant=grant.id,
+            attempts=before.attempts if before is not None else 0,
+            finished_at=timestamp(self._wall()),
+        )
+
+    def _tell(self, plan: NodePull, *, also_generation: bool = False) -> None:
+        """Report, once there is something to say of every image."""
+        images = [self._statuses.get(image) for image in dict.fromkeys(entry.image for entry in plan.spec.images)]
+        known = [image for image in images if image is not None]
+        if self._node_uid and len(known) == len(images):
+            status = summary(
+                known, node_uid=self._node_uid, agent=self._nonce, observed_generation=plan.metadata.generation
+            )
+            self._reporter.tell(Report(plan.metadata.uid, status), also_generation=also_generation)

@@ -1,0 +1,138 @@
+"""One pull under one grant: cut off in time, told apart, counted, and logged in one line."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from agent.plan import MOST_SECONDS
+from agent.ports import ImageStore
+from tidegate.cri import CriError, PullError
+from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, Phase, Reason
+from tidegate.metrics import Metrics
+
+log = structlog.get_logger()
+
+_GRACE_S = 1.0
+"""The runtime's own deadline comes this much later than ours, which is the one that counts."""
+
+_RESULTS = {
+    Reason.NONE: "clean",
+    Reason.THROTTLED: "throttled",
+    Reason.UNAUTHORIZED: "unauthorized",
+    Reason.NOT_FOUND: "not-found",
+    Reason.NO_SPACE: "no-space",
+    Reason.CANCELED: "canceled",
+    Reason.OTHER: "other",
+}
+
+
+@dataclass(slots=True)
+class Job:
+    """A pull that runs. `why` is set before its task is cancelled, by whoever does."""
+
+    image: NodeImage
+    grant: Grant
+    registry: str
+    task: asyncio.Task[NodeImageStatus] | None = None
+    why: str = ""
+
+    def cancel(self, why: str) -> None:
+        """Stop it; its status will say why."""
+        if not self.why and self.task is not None:
+            self.why = why
+            self.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a pull ended; `reason` is empty when the image is there."""
+
+    reason: Reason = Reason.NONE
+    message: str = ""
+
+
+class Pulls:
+    """Runs jobs against a store."""
+
+    def __init__(self, store: ImageStore, *, metrics: Metrics, wall: Callable[[], datetime]) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._wall = wall
+
+    def started(self, job: Job, before: NodeImageStatus | None) -> NodeImageStatus:
+        """The status of a pull that begins."""
+        return NodeImageStatus(
+            image=job.image.image,
+            phase=Phase.PULLING,
+            grant=job.grant.id,
+            attempts=(before.attempts if before is not None else 0) + 1,
+            started_at=timestamp(self._wall()),
+        )
+
+    async def run(self, job: Job, status: NodeImageStatus) -> NodeImageStatus:
+        """Pull, and return the status of the pull that has ended."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        outcome = await self._pull(job)
+        seconds = clock() - began
+        self._count(job, outcome, seconds)
+        log.info(
+            "pull.ended", image=job.image.image, registry=job.registry, grant=job.grant.id, attempt=status.attempts,
+            result=_RESULTS[outcome.reason], seconds=round(seconds, 3), bytes=job.image.bytes, message=outcome.message,
+        )  # fmt: skip
+        return msgspec.structs.replace(
+            status,
+            phase=Phase.FAILED if outcome.reason else Phase.PRESENT,
+            reason=outcome.reason,
+            message=outcome.message,
+            bytes=0 if outcome.reason else job.image.bytes,
+            finished_at=timestamp(self._wall()),
+            throttled=outcome.reason is Reason.THROTTLED,
+        )
+
+    async def _pull(self, job: Job) -> Outcome:
+        seconds = min(job.grant.seconds, MOST_SECONDS)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._store.pull(job.image.image, timeout=seconds + _GRACE_S)
+            return await self._verified(job.image.image)
+        except TimeoutError:
+            return Outcome(Reason.CANCELED, f"not done within the {seconds:g} s of its grant")
+        except asyncio.CancelledError:
+            if not job.why:
+                raise
+            return Outcome(Reason.CANCELED, job.why)
+        except PullError as exc:
+            return Outcome(exc.reason, exc.message)
+
+    async def _verified(self, image: str) -> Outcome:
+        """What was pulled must be found under the name that pods use."""
+        try:
+            found = await self._store.present(image)
+        except CriError:
+            return Outcome()  # the runtime said that it has it; the next look will tell
+        return Outcome() if found else Outcome(Reason.OTHER, "pulled, but the runtime does not know it by this name")
+
+    def _count(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        self._metrics.pulls.labels(job.registry, _RESULTS[outcome.reason]).inc()
+        if outcome.reason is Reason.THROTTLED:
+            self._metrics.throttled.labels(job.registry, "pull").inc()
+        if not outcome.reason:
+            self._metrics.pull_duration.labels(job.registry).observe(seconds)
+            self._metrics.pull_bytes.labels(job.registry).inc(job.image.bytes)
+
+
+def canceled(status: NodeImageStatus, why: str, *, at: str) -> NodeImageStatus:
+    """The status of a pull that was stopped before it had begun."""
+    return msgspec.structs.replace(
+        status, phase=Phase.FAILED, reason=Reason.CANCELED, message=why or "stopped", finished_at=at
+    )
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
