@@ -1,12 +1,15 @@
 """Brings a real distribution to the registry tests: found or built once, started for each session on a free port."""
 
+import base64
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +18,18 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from tidegate.testing.registry import RegistryDouble
+from tidegate.testing.registry import Account, BasicGuard, BearerGuard, Claims, RegistryDouble, TokenServer
 
 BED = Path(os.environ.get("TIDEGATE_TESTBED", Path.home() / ".cache/tidegate-testbed"))
 BUILD = Path(__file__).parents[1] / "testbed/build"
+SERVICE = "registry.test"
+ISSUER = "tidegate tests"
+HTPASSWD = "reader:$2b$04$abcdefghijklmnopqrstuuaOebDsIyR7dGCgwMAw9UmIvs23izEga\n"
+"""bcrypt of `made-up`, the only kind that distribution takes."""
 BUILD_S = 1200
 START_S = 20
 STOP_S = 5
@@ -48,7 +58,8 @@ def find_distribution() -> Path | None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds distribution before any test's clock runs, if one of them will want it and it is not there."""
-    wanted = any("distribution_at" in getattr(item, "fixturenames", ()) for item in session.items)
+    specs = [item.callspec for item in session.items if hasattr(item, "callspec")]
+    wanted = any("distribution" in spec.params.values() for spec in specs)
     if not wanted or session.config.option.collectonly or (BED / "bin/registry").exists():
         return
     if shutil.which("go") is not None:
@@ -130,6 +141,80 @@ def registry(request: pytest.FixtureRequest) -> Target:
     if request.param == "double":
         return Target(request.getfixturevalue("double").url, real=False)
     return Target(request.getfixturevalue("distribution"), real=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A registry under test that wants tokens, and the server that gives them."""
+
+    url: str
+    tokens: TokenServer
+
+
+def b64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+class Signer:
+    """Tokens as distribution reads them: JWTs signed by ES256, with a key that it is told of in a JWKS file."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+
+    @property
+    def jwks(self) -> str:
+        numbers = self.key.public_key().public_numbers()
+        point = {name: b64(value.to_bytes(32, "big")) for name, value in (("x", numbers.x), ("y", numbers.y))}
+        return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1", **point}]})
+
+    def mint(self, claims: Claims) -> str:
+        now = int(time.time())
+        says = {
+            "iss": ISSUER, "sub": claims.user, "aud": claims.service, "exp": now + int(claims.lives_s),
+            "nbf": now, "iat": now, "jti": str(uuid.uuid4()),
+            "access": [{"type": "repository", "name": one.repository, "actions": list(one.actions)}
+                       for one in claims.access],
+        }  # fmt: skip
+        head = b64(json.dumps({"alg": "ES256", "typ": "JWT", "kid": "1"}).encode())
+        signed = f"{head}.{b64(json.dumps(says).encode())}"
+        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+@pytest.fixture(params=["double", "distribution"])
+async def locked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A registry that wants a password."""
+    if request.param == "double":
+        async with RegistryDouble(guard=BasicGuard({"reader": "made-up"}, realm="tests")) as double:
+            yield double.url
+        return
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "tests", "path": str(tmp_path / "htpasswd")}}
+    with request.getfixturevalue("distribution_at")(tmp_path, auth) as url:
+        yield url
+
+
+@pytest.fixture(params=["double", "distribution"])
+async def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Guarded]:
+    """A registry that wants tokens, and the server that gives them: `reader` pulls from team, `writer` pushes there."""
+    signer = Signer()
+    accounts = {
+        "reader": Account(password="made-up", pull=("team/*",)),
+        "writer": Account(password="made-up-too", push=("team/*",)),
+    }
+    real = request.param == "distribution"
+    async with AsyncExitStack() as stack:
+        mint: dict[str, Callable[[Claims], str]] = {"mint": signer.mint} if real else {}
+        tokens = await stack.enter_async_context(TokenServer(accounts, anonymous=None, **mint))
+        if real:
+            (tmp_path / "jwks").write_text(signer.jwks)
+            auth = {"token": {"realm": tokens.realm, "service": SERVICE, "issuer": ISSUER,
+                              "jwks": str(tmp_path / "jwks"), "signingalgorithms": ["ES256"]}}  # fmt: skip
+            url = stack.enter_context(request.getfixturevalue("distribution_at")(tmp_path, auth))
+        else:
+            guard = BearerGuard(tokens, service=SERVICE)
+            url = (await stack.enter_async_context(RegistryDouble(guard=guard))).url
+        yield Guarded(url, tokens)
 
 
 @pytest.fixture

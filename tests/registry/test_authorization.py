@@ -3,70 +3,23 @@
 The token server is the double's in both cases; for distribution it signs its tokens.
 """
 
-import base64
 import json
 import re
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from tidegate.testing.images import build_image
 from tidegate.testing.push import push_image
 from tidegate.testing.registry import (
-    Account,
-    BasicGuard,
-    BearerGuard,
-    Claims,
-    RegistryDouble,
     TokenRules,
     TokenServer,
 )
 
-SERVICE = "registry.test"
-ISSUER = "tidegate tests"
-HTPASSWD = "reader:$2b$04$abcdefghijklmnopqrstuuaOebDsIyR7dGCgwMAw9UmIvs23izEga\n"
-"""bcrypt of `made-up`, the only kind that distribution takes."""
 READER = {"Authorization": aiohttp.encode_basic_auth("reader", "made-up")}
-Json = dict[str, Any]
-
-
-def b64(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-class Signer:
-    """Tokens as distribution reads them: JWTs signed by ES256, with a key that it is told of in a JWKS file."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-
-    @property
-    def jwks(self) -> str:
-        numbers = self.key.public_key().public_numbers()
-        point = {name: b64(value.to_bytes(32, "big")) for name, value in (("x", numbers.x), ("y", numbers.y))}
-        return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1", **point}]})
-
-    def mint(self, claims: Claims) -> str:
-        now = int(time.time())
-        says = {
-            "iss": ISSUER, "sub": claims.user, "aud": claims.service, "exp": now + int(claims.lives_s),
-            "nbf": now, "iat": now, "jti": str(uuid.uuid4()),
-            "access": [{"type": "repository", "name": one.repository, "actions": list(one.actions)}
-                       for one in claims.access],
-        }  # fmt: skip
-        head = b64(json.dumps({"alg": "ES256", "typ": "JWT", "kid": "1"}).encode())
-        signed = f"{head}.{b64(json.dumps(says).encode())}"
-        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+Guarded = Any
+"""A URL, its TokenServer, and the service that it calls itself; see conftest."""
 
 
 def parameters(challenge: str) -> dict[str, str]:
@@ -76,19 +29,6 @@ def parameters(challenge: str) -> dict[str, str]:
 async def ask(http: aiohttp.ClientSession, method: str, url: str, **headers: str) -> tuple[int, str, bytes]:
     async with http.request(method, url, headers=headers, data=b"" if method in {"POST", "PUT"} else None) as response:
         return response.status, response.headers.get("WWW-Authenticate", ""), await response.read()
-
-
-@pytest.fixture(params=["double", "distribution"])
-async def locked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A registry that wants a password."""
-    if request.param == "double":
-        async with RegistryDouble(guard=BasicGuard({"reader": "made-up"}, realm="tests")) as double:
-            yield double.url
-        return
-    (tmp_path / "htpasswd").write_text(HTPASSWD)
-    auth = {"htpasswd": {"realm": "tests", "path": str(tmp_path / "htpasswd")}}
-    with request.getfixturevalue("distribution_at")(tmp_path, auth) as url:
-        yield url
 
 
 class TestBasic:
@@ -125,37 +65,11 @@ class TestBasic:
         assert (status, body) == (200, image.manifest)
 
 
-@pytest.fixture(params=["double", "distribution"])
-async def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[str, TokenServer]]:
-    """A registry that wants tokens, and the server that gives them: `reader` pulls from team, `writer` pushes there."""
-    signer = Signer()
-    accounts = {
-        "reader": Account(password="made-up", pull=("team/*",)),
-        "writer": Account(password="made-up-too", push=("team/*",)),
-    }
-    real = request.param == "distribution"
-    async with AsyncExitStack() as stack:
-        mint: dict[str, Callable[[Claims], str]] = {"mint": signer.mint} if real else {}
-        tokens = await stack.enter_async_context(TokenServer(accounts, anonymous=None, **mint))
-        if real:
-            (tmp_path / "jwks").write_text(signer.jwks)
-            auth = {"token": {"realm": tokens.realm, "service": SERVICE, "issuer": ISSUER,
-                              "jwks": str(tmp_path / "jwks"), "signingalgorithms": ["ES256"]}}  # fmt: skip
-            url = stack.enter_context(request.getfixturevalue("distribution_at")(tmp_path, auth))
-        else:
-            guard = BearerGuard(tokens, service=SERVICE)
-            url = (await stack.enter_async_context(RegistryDouble(guard=guard))).url
-        yield url, tokens
-
-
-Guarded = tuple[str, TokenServer]
-
-
 async def token(http: aiohttp.ClientSession, tokens: TokenServer, scope: str, user: str = "reader") -> dict[str, str]:
     """By GET, with the user's password."""
     password = tokens.accounts[user].password
     headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
-    query = {"service": SERVICE, "scope": scope}
+    query = {"service": "registry.test", "scope": scope}
     async with http.get(tokens.realm, params=query, headers=headers) as response:
         return {"Authorization": f"Bearer {(await response.json())['token']}"}
 
@@ -180,7 +94,7 @@ class TestBearer:
     async def test_the_challenge_says_what_is_needed(
         self, http: aiohttp.ClientSession, guarded: Guarded, method: str, path: str, scopes: set[str]
     ) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
 
         status, challenge, _ = await ask(http, method, f"{url}{path}")
 
@@ -190,10 +104,10 @@ class TestBearer:
         # distribution writes the actions of one scope in any order, for it keeps them in a Go map.
         said_scopes = {frozenset(re.split("[:,]", scope)) for scope in said.pop("scope", "").split()}
         assert said_scopes == {frozenset(re.split("[:,]", scope)) for scope in scopes}
-        assert said == {"realm": tokens.realm, "service": SERVICE}
+        assert said == {"realm": tokens.realm, "service": "registry.test"}
 
     async def test_a_token_with_the_scope_gets_in(self, http: aiohttp.ClientSession, guarded: Guarded) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
         image = build_image()
         writer = await token(http, tokens, "repository:team/app:pull,push", user="writer")
         await push_image(http, url, "team/app", image, tag="1", headers=writer)
@@ -204,7 +118,7 @@ class TestBearer:
         assert (status, body) == (200, image.manifest)
 
     async def test_any_token_opens_the_base(self, http: aiohttp.ClientSession, guarded: Guarded) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
 
         assert (await ask(http, "GET", f"{url}/v2/", **await token(http, tokens, "")))[0] == 200
 
@@ -218,7 +132,7 @@ class TestBearer:
         ],
     )
     async def test_a_token_without_the_scope(self, http: aiohttp.ClientSession, guarded: Guarded, scope: str) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
         path = "/v2/secret/app/manifests/1" if "secret" in scope else "/v2/team/app/manifests/1"
 
         status, challenge, _ = await ask(http, "GET", f"{url}{path}", **await token(http, tokens, scope))
@@ -226,7 +140,7 @@ class TestBearer:
         assert (status, parameters(challenge)["error"]) == (401, "insufficient_scope")
 
     async def test_a_reader_may_not_write(self, http: aiohttp.ClientSession, guarded: Guarded) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
         reader = await token(http, tokens, "repository:team/app:pull,push")
 
         status, challenge, _ = await ask(http, "POST", f"{url}/v2/team/app/blobs/uploads/", **reader)
@@ -234,14 +148,14 @@ class TestBearer:
         assert (status, parameters(challenge)["error"]) == (401, "insufficient_scope")
 
     async def test_no_token_at_all(self, http: aiohttp.ClientSession, guarded: Guarded) -> None:
-        url, _ = guarded
+        url = guarded.url
 
         status, challenge, _ = await ask(http, "GET", f"{url}/v2/", Authorization="Bearer nonsense")
 
         assert (status, parameters(challenge)["error"]) == (401, "invalid_token")
 
     async def test_an_expired_token(self, http: aiohttp.ClientSession, guarded: Guarded) -> None:
-        url, tokens = guarded
+        url, tokens = guarded.url, guarded.tokens
         tokens.rules = TokenRules(lives_s=-3600)
 
         old = await token(http, tokens, "repository:team/app:pull")
