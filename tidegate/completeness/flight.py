@@ -37,6 +37,8 @@ class Flights(Generic[K, T]):
         `until` is in the loop's time. Raises TimeoutError when it comes first or when the flight met its bound, and
         what the work raised.
         """
+        if until <= asyncio.get_running_loop().time():
+            raise TimeoutError
         async with asyncio.timeout_at(until):
             task = self._flights.get(key) or await self._begin(key, work)
             await asyncio.wait({task})  # unlike awaiting the task, this never cancels it

@@ -96,7 +96,7 @@ class Bench:
         return self.checker.recall(reference, ImageReference.parse(reference))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shelf() -> type[Shelf]:
     return Shelf
 
