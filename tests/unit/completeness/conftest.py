@@ -9,6 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tidegate.completeness import Checker, Memory, MemorySettings
+from tidegate.completeness.source import OnRequest
+from tidegate.findings import ImageFinding
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest, ImageReference
 from tidegate.registry.client import ManifestBytes
@@ -24,7 +26,9 @@ PATH = "team/app"
 class Shelf:
     """Serves the images it was given but for what is lost, counts what it is asked, and fails as it is told."""
 
-    def __init__(self, *images: Image, name: str = "west", lost: Iterable[str] = (), tags: dict[str, str] | None = None):
+    def __init__(
+        self, *images: Image, name: str = "west", lost: Iterable[str] = (), tags: dict[str, str] | None = None
+    ) -> None:
         self.registry = HOST
         self.name = name
         self.lost = set(lost)
@@ -48,26 +52,28 @@ class Shelf:
     def pause_left_s(self) -> float:
         return self.pause_s
 
-    async def manifest(self, repository: str, reference: str, *, on_request=None) -> ManifestBytes:
+    async def manifest(self, repository: str, reference: str, *, on_request: OnRequest | None = None) -> ManifestBytes:
         await self._answer(repository, reference, on_request)
         digest = self.tags.get(reference, reference)
         if digest not in self._manifests or digest in self.lost:
-            raise NotFound(f"manifest unknown: {reference}", replica=self.name)
+            message = f"manifest unknown: {reference}"
+            raise NotFound(message, replica=self.name)
         image = self._manifests[Digest(digest)]
         return ManifestBytes(image.manifest, image.media_type, image.digest)
 
-    async def has_blob(self, repository: str, digest: Digest, *, on_request=None) -> bool:
+    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
         await self._answer(repository, digest, on_request)
         return digest in self._blobs and digest not in self.lost
 
-    async def blob(self, repository: str, digest: Digest, *, most: int, on_request=None) -> bytes:
+    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
         await self._answer(repository, digest, on_request)
         if digest not in self._blobs or digest in self.lost:
-            raise NotFound(f"blob unknown: {digest}", replica=self.name)
+            message = f"blob unknown: {digest}"
+            raise NotFound(message, replica=self.name)
         assert len(self._blobs[digest]) <= most
         return self._blobs[digest]
 
-    async def _answer(self, repository: str, what: str, on_request) -> None:
+    async def _answer(self, repository: str, what: str, on_request: OnRequest | None) -> None:
         assert repository == PATH
         self.calls.append(what)
         if on_request is not None:
@@ -83,16 +89,16 @@ class Shelf:
 class Bench:
     """A checker over shelves, and what a test wants to turn."""
 
-    def __init__(self, checker: Checker, replicas: dict[str, Replica], metrics: Metrics):
+    def __init__(self, checker: Checker, replicas: dict[str, Replica], metrics: Metrics) -> None:
         self.checker = checker
         self.replicas = replicas
         self.metrics = metrics
 
-    async def check(self, reference: str, *, within_s: float = 1.0):
+    async def check(self, reference: str, *, within_s: float = 1.0) -> ImageFinding:
         deadline = asyncio.get_running_loop().time() + within_s
         return await self.checker.check(reference, ImageReference.parse(reference), deadline=deadline)
 
-    def recall(self, reference: str):
+    def recall(self, reference: str) -> ImageFinding | None:
         return self.checker.recall(reference, ImageReference.parse(reference))
 
 
@@ -107,7 +113,10 @@ async def bench() -> AsyncIterator[Callable[..., Bench]]:
     async with AsyncExitStack() as stack:
 
         def build(
-            *local: Shelf, home: Shelf | None = None, failover: Iterable[Shelf] = (), platforms=("linux/amd64",)
+            *local: Shelf,
+            home: Shelf | None = None,
+            failover: Iterable[Shelf] = (),
+            platforms: Iterable[str] = ("linux/amd64",),
         ) -> Bench:
             metrics = Metrics(CollectorRegistry(), program="test")
             now = asyncio.get_running_loop().time
@@ -122,7 +131,7 @@ async def bench() -> AsyncIterator[Callable[..., Bench]]:
                 failover=tuple(replicas[client.name] for client in failover),
             )
             memory = Memory(MemorySettings(), timer=now)
-            checker = Checker({HOST: registry}, platforms=platforms, metrics=metrics, memory=memory)
+            checker = Checker({HOST: registry}, platforms=list(platforms), metrics=metrics, memory=memory)
             stack.push_async_callback(checker.aclose)
             return Bench(checker, replicas, metrics)
 

@@ -103,7 +103,9 @@ async def test_no_flight_outlasts_its_bound(flights: Flights[str, str]) -> None:
 
 async def test_a_failure_reaches_all_who_wait(flights: Flights[str, str]) -> None:
     work = Work(failure=ValueError("a bug"))
-    answers = await asyncio.gather(*(flights.join("a", work, until=now() + 5) for _ in range(3)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(flights.join("a", work, until=now() + 5) for _ in range(3)), return_exceptions=True
+    )
     assert [str(answer) for answer in answers] == ["a bug"] * 3
     assert work.begun == 1
 

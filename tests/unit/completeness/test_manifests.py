@@ -66,7 +66,7 @@ def test_an_index_says_its_children_without_attestations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "announced"),
+    "body, announced",
     [
         pytest.param(manifest(), OCI_MANIFEST, id="as-announced"),
         pytest.param(manifest(), f"{OCI_MANIFEST}; charset=utf-8", id="a-parameter"),
@@ -80,7 +80,9 @@ def test_an_index_says_its_children_without_attestations() -> None:
         pytest.param(manifest(mediaType=...), "", id="told-by-its-fields-alone"),
         pytest.param(manifest(schemaVersion=...), OCI_MANIFEST, id="no-schema-version"),
         pytest.param(manifest(manifests=None), OCI_MANIFEST, id="null-is-absent"),
-        pytest.param(manifest(annotations={"a": {"b": [1]}}, subject=5, more=[1e300]), OCI_MANIFEST, id="unknown-fields"),
+        pytest.param(
+            manifest(annotations={"a": {"b": [1]}}, subject=5, more=[1e300]), OCI_MANIFEST, id="unknown-fields"
+        ),
         pytest.param(manifest(fsLayers=None), OCI_MANIFEST, id="null-fslayers"),
         pytest.param(manifest(config=CONFIG | {"mediaType": "application/x-odd"}), OCI_MANIFEST, id="an-artifact"),
         pytest.param(manifest(config=CONFIG | {"urls": [1], "annotations": None}), OCI_MANIFEST, id="odd-extras"),
@@ -98,7 +100,7 @@ def test_an_image_may_have_no_layers(layers: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "announced", "reason"),
+    "body, announced, reason",
     [
         pytest.param(b"", OCI_MANIFEST, "not a manifest", id="empty"),
         pytest.param(b"<html>busy</html>", "text/html", "not a manifest", id="html"),
@@ -196,7 +198,7 @@ def test_half_a_platform_is_nobodys_and_not_undeclared(platform: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("media_type", "required"),
+    "media_type, required",
     [
         ("application/vnd.oci.image.layer.v1.tar", True),
         ("application/vnd.oci.image.layer.v1.tar+gzip", True),
@@ -249,7 +251,7 @@ def test_the_empty_descriptor_is_required_of_nobody_but_still_asked_for_by_nodes
 
 
 @pytest.mark.parametrize(
-    ("config", "platform"),
+    "config, platform",
     [
         (b'{"os":"linux","architecture":"arm64","variant":"v8"}', "linux/arm64"),
         (b'{"os":"linux","architecture":"amd64","rootfs":{"type":"layers"},"history":[{}]}', "linux/amd64"),

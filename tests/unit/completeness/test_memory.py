@@ -31,7 +31,7 @@ def memory(clock: Clock) -> Memory:
 
 
 @pytest.mark.parametrize(
-    ("presence", "after_s", "remembered"),
+    "presence, after_s, remembered",
     [
         pytest.param(OK, 0, True, id="complete"),
         pytest.param(OK, 5 * HOUR, True, id="complete-for-hours"),

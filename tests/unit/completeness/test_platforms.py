@@ -4,7 +4,7 @@ from tidegate.completeness.platforms import acceptable, best, normalised, parse_
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    "written, meant",
     [
         ("linux/amd64", "linux/amd64"),
         ("linux/amd64/v1", "linux/amd64"),
@@ -28,7 +28,7 @@ def test_a_platform_has_one_spelling(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "takes"),
+    "node, takes",
     [
         ("linux/amd64", ["linux/amd64", "linux/386"]),
         ("linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]),
@@ -51,7 +51,7 @@ def test_what_a_node_takes_best_first(node: str, takes: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "entries", "position"),
+    "node, entries, position",
     [
         pytest.param("linux/amd64", ["linux/arm64", "linux/amd64"], 1, id="the-one-that-fits"),
         pytest.param("linux/amd64", ["linux/amd64", "linux/amd64"], 0, id="of-equals-the-first"),

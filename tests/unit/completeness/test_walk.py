@@ -44,7 +44,7 @@ def needed_of_both(*images: Image) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("image", "platforms", "needed"),
+    "image, platforms, needed",
     [
         pytest.param(AMD64, ["linux/amd64"], {AMD64.digest, *AMD64.blobs}, id="one-manifest"),
         pytest.param(AMD64, ["linux/s390x"], {AMD64.digest, *AMD64.blobs}, id="one-manifest-runs-anywhere"),
@@ -115,11 +115,13 @@ def nested(image: Image, depth: int) -> Image:
 
 
 @pytest.mark.parametrize(
-    ("index", "platform", "chosen"),
+    "index, platform, chosen",
     [
         pytest.param(build_index([ARM64, AMD64]), "linux/amd64", AMD64, id="not-the-first"),
         pytest.param(build_index([AMD64, build_image(seed="twin")]), "linux/amd64", AMD64, id="of-two-the-first"),
-        pytest.param(build_index([build_image(seed="other", platform="linux/386"), AMD64]), "linux/amd64", AMD64, id="own"),
+        pytest.param(
+            build_index([build_image(seed="older", platform="linux/386"), AMD64]), "linux/amd64", AMD64, id="its-own"
+        ),
         pytest.param(build_index([AMD64, ARM64], platforms=False), "linux/arm64", ARM64, id="by-its-config"),
         pytest.param(
             build_index([build_image(seed="x", config_platform=False), AMD64]), "linux/amd64",
@@ -128,7 +130,7 @@ def nested(image: Image, depth: int) -> Image:
         pytest.param(build_index([ARM64, nested(AMD64, 1)]), "linux/amd64", AMD64, id="in-a-nested-index"),
         pytest.param(nested(BOTH, DEPTH_LIMIT - 1), "linux/arm64", ARM64, id="as-deep-as-may-be"),
         pytest.param(
-            build_index([nested(build_image(seed="n"), 1), AMD64]), "linux/amd64", AMD64, id="declared-before-undeclared"
+            build_index([nested(build_image(seed="n"), 1), AMD64]), "linux/amd64", AMD64, id="the-declared-first"
         ),
         pytest.param(
             build_index([build_image(platform="linux/arm/v6", seed=6), build_image(platform="linux/arm/v7", seed=7)]),
@@ -181,13 +183,13 @@ def many_children(number: int, **how: Any) -> Image:
 
 
 @pytest.mark.parametrize(
-    ("image", "platform", "reason"),
+    "image, platform, reason",
     [
         pytest.param(BOTH, "linux/s390x", "no manifest for linux/s390x", id="not-built-for-us"),
         pytest.param(build_index([]), "linux/amd64", "no manifest for", id="an-empty-index"),
         pytest.param(build_index([ARM64], platforms=False), "linux/amd64", "no manifest for", id="configs-say-no"),
         pytest.param(
-            build_index([build_image(config_platform=False)], platforms=False), "linux/amd64", "no manifest", id="unsaid"
+            build_index([build_image(config_platform=False)], platforms=False), "linux/amd64", "no manifest", id="mute"
         ),
         pytest.param(build_index([build_attestation(AMD64)]), "linux/amd64", "no manifest", id="not-an-image-at-all"),
         pytest.param(build_schema1(), "linux/amd64", "schema 1", id="schema-1"),
@@ -296,7 +298,7 @@ async def test_without_a_count_a_missing_child_is_proof_enough(shelf: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("failure", "finding"),
+    "failure, finding",
     [
         (THROTTLED, Finding.THROTTLED),
         (UNREACHABLE, Finding.UNREACHABLE),
@@ -381,7 +383,7 @@ async def test_blobs_are_asked_for_in_parallel_and_boundedly(shelf: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("image", "platforms", "requests", "of"),
+    "image, platforms, requests, of",
     [
         pytest.param(AMD64, ["linux/amd64"], 1 + 1 + 4, AMD64, id="head-manifest-config-layers"),
         pytest.param(BOTH, ["linux/amd64"], 1 + 2 + 4, AMD64, id="an-index-more"),

@@ -60,7 +60,7 @@ class Model:
 
     def __post_init__(self) -> None:
         self.documents = {part.digest: json.loads(part.manifest) for part in self.image.walk()}
-        self.contents = {digest: content for digest, content in self.image.all_blobs().items()}
+        self.contents = self.image.all_blobs()
 
     def outcome(self, platforms: list[str]) -> tuple[Finding, Missing]:
         if self.image.digest in self.lost:
