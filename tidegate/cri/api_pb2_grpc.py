@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from tidegate.cri import api_pb2 as api__pb2
+from tidegate.cri import api_pb2 as tidegate_dot_cri_dot_api__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in api_pb2_grpc.py depends on'
+        + ' but the generated code in tidegate/cri/api_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,28 +36,28 @@ class ImageServiceStub:
         """
         self.ListImages = channel.unary_unary(
                 '/runtime.v1.ImageService/ListImages',
-                request_serializer=api__pb2.ListImagesRequest.SerializeToString,
-                response_deserializer=api__pb2.ListImagesResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.ListImagesResponse.FromString,
                 _registered_method=True)
         self.ImageStatus = channel.unary_unary(
                 '/runtime.v1.ImageService/ImageStatus',
-                request_serializer=api__pb2.ImageStatusRequest.SerializeToString,
-                response_deserializer=api__pb2.ImageStatusResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.ImageStatusRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.ImageStatusResponse.FromString,
                 _registered_method=True)
         self.PullImage = channel.unary_unary(
                 '/runtime.v1.ImageService/PullImage',
-                request_serializer=api__pb2.PullImageRequest.SerializeToString,
-                response_deserializer=api__pb2.PullImageResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.PullImageRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.PullImageResponse.FromString,
                 _registered_method=True)
         self.RemoveImage = channel.unary_unary(
                 '/runtime.v1.ImageService/RemoveImage',
-                request_serializer=api__pb2.RemoveImageRequest.SerializeToString,
-                response_deserializer=api__pb2.RemoveImageResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.RemoveImageRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.RemoveImageResponse.FromString,
                 _registered_method=True)
         self.ImageFsInfo = channel.unary_unary(
                 '/runtime.v1.ImageService/ImageFsInfo',
-                request_serializer=api__pb2.ImageFsInfoRequest.SerializeToString,
-                response_deserializer=api__pb2.ImageFsInfoResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.ImageFsInfoRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.ImageFsInfoResponse.FromString,
                 _registered_method=True)
 
 
@@ -101,28 +101,28 @@ def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ListImages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListImages,
-                    request_deserializer=api__pb2.ListImagesRequest.FromString,
-                    response_serializer=api__pb2.ListImagesResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.ListImagesRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.ListImagesResponse.SerializeToString,
             ),
             'ImageStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.ImageStatus,
-                    request_deserializer=api__pb2.ImageStatusRequest.FromString,
-                    response_serializer=api__pb2.ImageStatusResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.ImageStatusRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.ImageStatusResponse.SerializeToString,
             ),
             'PullImage': grpc.unary_unary_rpc_method_handler(
                     servicer.PullImage,
-                    request_deserializer=api__pb2.PullImageRequest.FromString,
-                    response_serializer=api__pb2.PullImageResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.PullImageRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.PullImageResponse.SerializeToString,
             ),
             'RemoveImage': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveImage,
-                    request_deserializer=api__pb2.RemoveImageRequest.FromString,
-                    response_serializer=api__pb2.RemoveImageResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.RemoveImageRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.RemoveImageResponse.SerializeToString,
             ),
             'ImageFsInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.ImageFsInfo,
-                    request_deserializer=api__pb2.ImageFsInfoRequest.FromString,
-                    response_serializer=api__pb2.ImageFsInfoResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.ImageFsInfoRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.ImageFsInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -150,8 +150,8 @@ class ImageService:
             request,
             target,
             '/runtime.v1.ImageService/ListImages',
-            api__pb2.ListImagesRequest.SerializeToString,
-            api__pb2.ListImagesResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.ListImagesRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.ListImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -177,8 +177,8 @@ class ImageService:
             request,
             target,
             '/runtime.v1.ImageService/ImageStatus',
-            api__pb2.ImageStatusRequest.SerializeToString,
-            api__pb2.ImageStatusResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.ImageStatusRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.ImageStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -204,8 +204,8 @@ class ImageService:
             request,
             target,
             '/runtime.v1.ImageService/PullImage',
-            api__pb2.PullImageRequest.SerializeToString,
-            api__pb2.PullImageResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.PullImageRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.PullImageResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -231,8 +231,8 @@ class ImageService:
             request,
             target,
             '/runtime.v1.ImageService/RemoveImage',
-            api__pb2.RemoveImageRequest.SerializeToString,
-            api__pb2.RemoveImageResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.RemoveImageRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.RemoveImageResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -258,8 +258,8 @@ class ImageService:
             request,
             target,
             '/runtime.v1.ImageService/ImageFsInfo',
-            api__pb2.ImageFsInfoRequest.SerializeToString,
-            api__pb2.ImageFsInfoResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.ImageFsInfoRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.ImageFsInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -282,13 +282,13 @@ class RuntimeServiceStub:
         """
         self.Version = channel.unary_unary(
                 '/runtime.v1.RuntimeService/Version',
-                request_serializer=api__pb2.VersionRequest.SerializeToString,
-                response_deserializer=api__pb2.VersionResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.VersionRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.VersionResponse.FromString,
                 _registered_method=True)
         self.Status = channel.unary_unary(
                 '/runtime.v1.RuntimeService/Status',
-                request_serializer=api__pb2.StatusRequest.SerializeToString,
-                response_deserializer=api__pb2.StatusResponse.FromString,
+                request_serializer=tidegate_dot_cri_dot_api__pb2.StatusRequest.SerializeToString,
+                response_deserializer=tidegate_dot_cri_dot_api__pb2.StatusResponse.FromString,
                 _registered_method=True)
 
 
@@ -312,13 +312,13 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Version': grpc.unary_unary_rpc_method_handler(
                     servicer.Version,
-                    request_deserializer=api__pb2.VersionRequest.FromString,
-                    response_serializer=api__pb2.VersionResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.VersionRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.VersionResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
-                    request_deserializer=api__pb2.StatusRequest.FromString,
-                    response_serializer=api__pb2.StatusResponse.SerializeToString,
+                    request_deserializer=tidegate_dot_cri_dot_api__pb2.StatusRequest.FromString,
+                    response_serializer=tidegate_dot_cri_dot_api__pb2.StatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -346,8 +346,8 @@ class RuntimeService:
             request,
             target,
             '/runtime.v1.RuntimeService/Version',
-            api__pb2.VersionRequest.SerializeToString,
-            api__pb2.VersionResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.VersionRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.VersionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -373,8 +373,8 @@ class RuntimeService:
             request,
             target,
             '/runtime.v1.RuntimeService/Status',
-            api__pb2.StatusRequest.SerializeToString,
-            api__pb2.StatusResponse.FromString,
+            tidegate_dot_cri_dot_api__pb2.StatusRequest.SerializeToString,
+            tidegate_dot_cri_dot_api__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

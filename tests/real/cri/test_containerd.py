@@ -1,0 +1,10 @@
+"""A real containerd under the suite that the runtime double is held to."""
+
+import pytest
+
+from tidegate.testing.runtime_conformance import RuntimeConformance
+
+
+@pytest.mark.real
+class TestContainerd(RuntimeConformance):
+    pass
