@@ -9,10 +9,11 @@ All methods raise `KubeError`. What is written is a JSON merge patch (RFC 7386),
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 import aiohttp
@@ -57,17 +58,26 @@ class Listed(Generic[T]):
     resource_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a snapshot; `continue_` is empty on the last one."""
+
+    items: list[T]
+    resource_version: str
+    continue_: str
+
+
 class _ListMeta(msgspec.Struct, frozen=True, rename={"continue_": "continue", "resource_version": "resourceVersion"}):
     resource_version: str = ""
     continue_: str = ""
 
 
-class _Page(msgspec.Struct, frozen=True):
+class _WirePage(msgspec.Struct, frozen=True):
     metadata: _ListMeta
     items: list[msgspec.Raw] | None = None
 
 
-_PAGES = msgspec.json.Decoder(_Page)
+_PAGES = msgspec.json.Decoder(_WirePage)
 
 
 class KubeClient:
@@ -118,16 +128,46 @@ class KubeClient:
 
         Objects that do not decode are logged and left out: one bad object may not hide all others.
         """
-        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": str(page)}
-        path = resource.path(namespace=namespace)
+        asked = partial(
+            self.page,
+            resource,
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=page,
+        )
         with as_kube_errors(f"list {resource.plural}"):
             async with asyncio.timeout(_LIST_S):
                 for _ in range(_LIST_TRIES - 1):
                     try:
-                        return await self._pages(resource, path, selectors)
+                        return await _all_pages(asked)
                     except Gone:
                         log.info("kube.list_restarted", resource=resource.plural)
-                return await self._pages(resource, path, selectors)
+                return await _all_pages(asked)
+
+    async def page(
+        self,
+        resource: Resource[T],
+        *,
+        limit: int,
+        continue_: str = "",
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Page[T]:
+        """Read at most `limit` objects, going on after the page with that `continue_`. Raises Gone: start over."""
+        query = {
+            "limit": str(limit),
+            "continue": continue_,
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+        }
+        path = resource.path(namespace=namespace)
+        body = await self._call("GET", path, query=query, timeout_s=_PAGE_S)
+        with as_kube_errors(f"GET {path}"):
+            wire = _PAGES.decode(body)
+        items = [*self._decode_items(resource, wire.items or ())]
+        return Page(items, wire.metadata.resource_version, wire.metadata.continue_)
 
     def watch(
         self,
@@ -204,18 +244,6 @@ class KubeClient:
             body["preconditions"] = preconditions
         await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body, timeout_s=timeout_s)
 
-    async def _pages(self, resource: Resource[T], path: str, selectors: Mapping[str, str]) -> Listed[T]:
-        items: list[T] = []
-        query = dict(selectors)
-        while True:
-            body = await self._call("GET", path, query=query, timeout_s=_PAGE_S)
-            with as_kube_errors(f"GET {path}"):
-                page = _PAGES.decode(body)
-            items += self._decode_items(resource, page.items or ())
-            if not page.metadata.continue_:
-                return Listed(items, page.metadata.resource_version)
-            query["continue"] = page.metadata.continue_
-
     def _decode_items(self, resource: Resource[T], raws: Sequence[msgspec.Raw]) -> Iterator[T]:
         decoder = self._decoder(resource.shape)
         for raw in raws:
@@ -285,6 +313,17 @@ class KubeClient:
                 told = await response.content.read(1 << 16)
                 raise from_response(response.status, told, retry_after=response.headers.get("Retry-After", ""))
             yield response
+
+
+async def _all_pages(asked: Callable[..., Awaitable[Page[T]]]) -> Listed[T]:
+    items: list[T] = []
+    continue_ = ""
+    while True:
+        page = await asked(continue_=continue_)
+        items += page.items
+        if not page.continue_:
+            return Listed(items, page.resource_version)
+        continue_ = page.continue_
 
 
 async def _bounded(response: aiohttp.ClientResponse, what: str) -> bytes:

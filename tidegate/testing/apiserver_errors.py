@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 
-class Refused(Exception):  # noqa: N818  an answer, not a fault
+class Refused(Exception):
     """An HTTP answer with a `meta/v1.Status` body."""
 
     def __init__(self, code: HTTPStatus, reason: str, message: str, *, retry_after_s: int | None = None) -> None:
@@ -50,6 +50,15 @@ def modified(collection: str, name: str) -> Refused:
 
 def invalid(collection: str, name: str, why: str) -> Refused:
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f'{collection} "{name}" is invalid: {why}')
+
+
+def precondition(collection: str, name: str, *, field: str, wanted: str, found: str) -> Refused:
+    why = f"the {field} in the precondition ({wanted}) does not match the {field} in record ({found})"
+    return conflict(collection, name, why)
+
+
+def internal(why: str) -> Refused:
+    return Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "", why)
 
 
 def bad_request(why: str) -> Refused:

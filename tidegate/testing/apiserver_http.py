@@ -12,17 +12,18 @@ from aiohttp import web
 
 from tidegate.kube import resources
 from tidegate.testing import apiserver_errors as errors
-from tidegate.testing.apiserver_objects import Object, check_uid, created, merged, now, updated
+from tidegate.testing.apiserver_objects import Object, created, merged, now, updated
 from tidegate.testing.apiserver_selectors import selector
 from tidegate.testing.apiserver_store import Collection, Key, Store, Stored, Watcher, encoded
 
 MERGE_PATCH = "application/merge-patch+json"
 
-_KINDS = {
-    Collection(known.group, known.plural): known.kind
-    for known in vars(resources).values()
-    if isinstance(known, resources.Resource)
-} | {Collection("", "secrets"): "Secret", Collection("", "configmaps"): "ConfigMap"}
+_KNOWN = [known for known in vars(resources).values() if isinstance(known, resources.Resource)]
+_NAMESPACED = {Collection(known.group, known.plural) for known in _KNOWN if known.namespaced}
+_KINDS = {Collection(known.group, known.plural): known.kind for known in _KNOWN} | {
+    Collection("", "secrets"): "Secret",
+    Collection("", "configmaps"): "ConfigMap",
+}
 _NAMESPACES = Collection("", "namespaces")
 _OF_A_NAMESPACE = frozenset({"status", "finalize"})
 _WATCH_S = 1800.0
@@ -126,6 +127,8 @@ class Api:
             message = f"the object provided is unrecognized: {target.collection} are {expected}"
             raise errors.bad_request(message)
         namespace = target.key.namespace
+        if not namespace and target.collection in _NAMESPACED:
+            raise errors.no_such_path()
         obj = created(body, plural=target.collection.plural, collection=str(target.collection), namespace=namespace)
         key = Key(namespace, obj["metadata"]["name"])
         if namespace and self._store.get(_NAMESPACES, Key("", namespace)) is None:
@@ -154,10 +157,9 @@ class Api:
     def _delete(self, target: Target, options: Object) -> web.Response:
         current = self._existing(target)
         metadata, name = current.obj["metadata"], str(target.collection)
-        preconditions = options.get("preconditions") or {}
-        check_uid(metadata, preconditions.get("uid"), collection=name)
-        if preconditions.get("resourceVersion", metadata["resourceVersion"]) != metadata["resourceVersion"]:
-            raise errors.modified(name, target.key.name)
+        for field, wanted in (options.get("preconditions") or {}).items():
+            if metadata[field] != wanted:
+                raise errors.precondition(name, target.key.name, field=field, wanted=wanted, found=metadata[field])
         if metadata.get("finalizers"):
             marked = {"deletionTimestamp": now(), **metadata}
             return _answer(self._store.put(target.collection, target.key, {**current.obj, "metadata": marked}).body)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tidegate.testing.apiserver_errors import bad_request, conflict, invalid, modified
+from tidegate.testing.apiserver_errors import bad_request, internal, invalid, modified
 
 Object = dict[str, Any]
 
@@ -42,15 +42,13 @@ def created(body: Mapping[str, Any], *, plural: str, collection: str, namespace:
     if not metadata.get("name") and metadata.get("generateName"):
         suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(_SUFFIX_LENGTH))
         metadata["name"] = metadata["generateName"] + suffix
-    name = metadata.get("name", "")
-    if not name:
-        raise invalid(collection, "", "metadata.name: Required value: name or generateName is required")
-    if len(name) > _NAME_LENGTH or not _NAME.match(name):
-        why = f'metadata.name: Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of'
-        raise invalid(collection, name, f"{why} lower case alphanumeric characters, '-' or '.'")
+    name = _checked_name(metadata.get("name", ""), collection=collection)
     if metadata.get("namespace", namespace) != namespace:
         message = "the namespace of the provided object does not match the namespace sent on the request"
         raise bad_request(message)
+    if metadata.get("resourceVersion"):
+        message = "resourceVersion should not be set on objects to be created"
+        raise internal(message)
     for field in (*_KEPT, "resourceVersion"):
         metadata.pop(field, None)
     metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
@@ -67,6 +65,15 @@ def created(body: Mapping[str, Any], *, plural: str, collection: str, namespace:
     return obj
 
 
+def _checked_name(name: str, *, collection: str) -> str:
+    if not name:
+        raise invalid(collection, "", "metadata.name: Required value: name or generateName is required")
+    if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+        why = f'metadata.name: Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of'
+        raise invalid(collection, name, f"{why} lower case alphanumeric characters, '-' or '.'")
+    return name
+
+
 def updated(current: Object, wanted: Object, *, plural: str, collection: str, subresource: str) -> Object:
     """The object that a PUT or PATCH makes of `current`; equal to it when nothing changes."""
     was, wants = current["metadata"], wanted.get("metadata") or {}
@@ -77,7 +84,9 @@ def updated(current: Object, wanted: Object, *, plural: str, collection: str, su
     if (namespace := wants.get("namespace", was.get("namespace"))) != was.get("namespace"):
         message = f"the namespace of the object ({namespace}) does not match the namespace on the request"
         raise bad_request(message)
-    check_uid(was, wants.get("uid"), collection=collection)
+    if wants.get("uid", was["uid"]) != was["uid"]:
+        why = f'metadata.uid: Invalid value: "{wants["uid"]}": field is immutable'
+        raise invalid(collection, name, why)
     version = wants.get("resourceVersion", "")
     if not version and _conditional(plural, collection.partition(".")[2]):
         why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
@@ -94,13 +103,6 @@ def updated(current: Object, wanted: Object, *, plural: str, collection: str, su
     if plural not in _UNNUMBERED and _body(obj) != _body(current):
         metadata["generation"] = was.get("generation", 0) + 1
     return obj
-
-
-def check_uid(metadata: Mapping[str, Any], uid: str | None, *, collection: str) -> None:
-    """Raises Refused (409) for a UID that is another object's."""
-    if uid and uid != metadata["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
-        raise conflict(collection, metadata["name"], why)
 
 
 def now() -> str:
