@@ -137,6 +137,7 @@ async def test_a_range_of_a_blob(there: Registry, header: str, status: int, part
         assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(answer.body) - 1}/{len(content)}"
 
 
+@pytest.mark.since_distribution_3
 async def test_a_range_behind_the_end(there: Registry) -> None:
     image = build_image()
     await there.push(image, tag="1")
@@ -191,6 +192,7 @@ async def test_a_path_that_is_none(there: Registry, path: str, status: int, code
         assert answer.headers["Content-Type"].startswith("text/plain")
 
 
+@pytest.mark.since_distribution_3
 async def test_a_repository_name_may_have_255_characters(there: Registry) -> None:
     longest = await there.ask("GET", f"{there.url}/v2/{'a' * 255}/manifests/1")
     too_long = await there.ask("GET", f"{there.url}/v2/{'a' * 256}/manifests/1")
@@ -235,6 +237,7 @@ class TestPresenceIsPerRepository:
 
         assert (await there.blob(image.digest, "HEAD")).status == 404
 
+    @pytest.mark.since_distribution_3
     async def test_a_blob_is_no_manifest(self, there: Registry) -> None:
         image = build_image()
         await there.push(image, tag="1")
@@ -266,6 +269,7 @@ class TestAccept:
         assert (await there.manifest("1", accept=accept)).status == 200
 
     @pytest.mark.parametrize("accept", [OCI_MANIFEST, "*/*", ""])
+    @pytest.mark.since_distribution_3
     async def test_an_oci_index_goes_to_everybody(self, there: Registry, accept: str) -> None:
         """Unlike an OCI manifest: version 3 looks for the index among the Docker lists, where it is not."""
         index = build_index([build_image()])
@@ -276,6 +280,7 @@ class TestAccept:
         assert (answer.status, answer.headers["Content-Type"]) == (200, OCI_INDEX)
 
     @pytest.mark.parametrize("accept", [OCI_MANIFEST, "*/*", ""])
+    @pytest.mark.since_distribution_3
     async def test_a_docker_manifest_goes_to_everybody(self, there: Registry, accept: str) -> None:
         image = build_image(family=Family.DOCKER)
         await there.push(image, tag="1")
@@ -471,6 +476,7 @@ class TestPushingBlobs:
         assert (last.status, last.headers["Docker-Content-Digest"]) == (201, digest_of(self.CONTENT))
         assert (await there.blob(digest_of(self.CONTENT))).body == self.CONTENT
 
+    @pytest.mark.since_distribution_3
     async def test_a_piece_in_the_wrong_place(self, there: Registry) -> None:
         begun = await self.begin(there)
 
@@ -520,6 +526,7 @@ class TestDeleting:
         assert (await there.manifest("1")).status == 404
         assert (await there.blob(image.layers[0])).status == 200
 
+    @pytest.mark.since_distribution_3
     async def test_a_tag(self, there: Registry) -> None:
         image = build_image()
         await there.push(image, tag="1")
@@ -543,7 +550,7 @@ class TestDeleting:
     @pytest.mark.parametrize(
         "path, code",
         [
-            pytest.param("manifests/9.9", "MANIFEST_UNKNOWN", id="tag"),
+            pytest.param("manifests/9.9", "MANIFEST_UNKNOWN", id="tag", marks=pytest.mark.since_distribution_3),
             pytest.param(f"manifests/{NOWHERE}", "MANIFEST_UNKNOWN", id="manifest"),
             pytest.param(f"blobs/{NOWHERE}", "BLOB_UNKNOWN", id="blob"),
         ],
@@ -557,6 +564,7 @@ class TestDeleting:
 
 
 class TestTags:
+    @pytest.mark.since_distribution_3
     async def test_all_and_by_the_page(self, there: Registry) -> None:
         for tag in ("b", "a", "c"):
             await there.push(build_image(), tag=tag)
