@@ -1,0 +1,261 @@
+"""The controller's heart: every change of the cluster goes in, grants and objects come out.
+
+All of it runs in one thread and without waiting; what has to wait (the API server, registries) is done by work queues.
+Changes that come together are settled together, at once; without changes, at the next moment at which a budget has
+something to give. Nothing polls.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Never
+
+import structlog
+
+from controller.adopt import outstanding
+from controller.books import Books
+from controller.budget import Budget, Limits
+from controller.costs import Costs, PullCosts
+from controller.derive import Derived, MalformedObject, controller_of, derive, is_derived, name_for
+from controller.grants import START_S, Cost, Grants
+from controller.mirror import Mirror
+from controller.nodepulls import NodePulls, desired
+from controller.placement import Demands, facts
+from controller.plan import Ask, Plan
+from controller.prepulls import STATUS_S, PrePulls
+from controller.workqueue import WorkQueue
+from tidegate.kube.client import KubeClient
+from tidegate.kube.reflector import OnChange, Reflector
+from tidegate.kube.resources import Resource
+from tidegate.kube.shapes import Node, NodeImageStatus, NodePull, NodePullSpec, Phase, PrePull, Workload
+from tidegate.metrics import Metrics
+
+log = structlog.get_logger()
+
+_NODEPULL_WRITERS = 16
+"""NodePulls written at once: twelve new nodes hear of their images within one round trip."""
+_PREPULL_WRITERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What of the configuration file the pre-puller needs. `limits`: by registry host."""
+
+    limits: Mapping[str, Limits]
+    per_node: int = 1
+    platforms: tuple[str, ...] = ()
+    """Of the nodes that images are for; empty: of any."""
+
+
+class Controller:
+    """Make it once the mirror is synced, call `start`, and run what `loops` names."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        mirror: Mirror,
+        *,
+        settings: Settings,
+        costs: PullCosts,
+        metrics: Metrics,
+        wall: Callable[[], datetime],
+        new_id: Callable[[], str],
+        chance: random.Random,
+    ) -> None:
+        self._mirror = mirror
+        self._books = Books(metrics)
+        self._wall = wall
+        self._clock = asyncio.get_running_loop().time
+        before = outstanding(
+            mirror.nodepulls.objects.values(), hosts=settings.limits.keys(), wall=wall(), now=self._clock()
+        )
+        self._budgets = {
+            host: Budget(limits, now=self._clock(), drained=host in before.drained)
+            for host, limits in settings.limits.items()
+        }
+        self._grants = Grants(self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance)
+        for granted in before.live:
+            self._grants.adopt(granted)
+        self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
+        self._derived: dict[str, Derived] = {}
+        self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
+        self._nodepulls = NodePulls(client, wanted=self, observed=mirror.nodepulls.objects)
+        prepulls = PrePulls(
+            client, wanted=self._derived, observed=mirror.prepulls.objects, progress=self._plan.progress, wall=wall
+        )
+        self._specs = WorkQueue("nodepulls", self._nodepulls.write, workers=_NODEPULL_WRITERS, chance=chance)
+        self._keeps = WorkQueue("prepulls", prepulls.keep, workers=_PREPULL_WRITERS, chance=chance)
+        self._reports = WorkQueue("statuses", prepulls.report, workers=_PREPULL_WRITERS, chance=chance)
+        self._touched: set[str] = set()
+        self._happened = asyncio.Event()
+
+    def loops(self) -> Mapping[str, Callable[[], Awaitable[Never]]]:
+        """What has to run for ever, each with its name."""
+        return {
+            "settle": self._settling,
+            "costs": self._costs.run,
+            "write NodePulls": self._specs.run,
+            "keep PrePulls": self._keeps.run,
+            "report on PrePulls": self._reports.run,
+        }
+
+    def start(self) -> None:
+        """Take in all that is there, and every change from now on."""
+        for reflector, take in self._takes():
+            for key, value in reflector.objects.items():
+                take(key, None, value)
+            reflector.subscribe(take)
+
+    # What the writers of objects ask
+
+    def node_uid(self, name: str) -> str | None:
+        node = self._plan.node(name)
+        return node.uid if node is not None else None
+
+    def desired(self, name: str) -> NodePullSpec:
+        return desired(self.node_uid(name) or "", self._plan.wants(name), self._grants.live(name), self._grants.cost)
+
+    # What is told about registries
+
+    def priced(self, image: str, cost: Cost) -> None:
+        log.info("cost.known", image=image, requests=cost.requests, bytes=cost.bytes)
+        self._grants.set_cost(image, cost, self._clock())
+        self._happened.set()
+
+    def asking(self, host: str, requests: int) -> None:
+        self._budgets[host].charge(requests, self._clock())
+
+    def throttled(self, host: str, retry_after_s: float | None) -> None:
+        self._budgets[host].throttled(self._clock(), retry_after_s=retry_after_s)
+        self._happened.set()
+
+    # What is told about the cluster
+
+    def _takes(self) -> Iterator[tuple[Reflector[Any], OnChange[Any]]]:
+        """Nodes first: what comes later is placed on them."""
+        yield self._mirror.nodes, self._take_node
+        for resource, reflector in self._mirror.workloads.items():
+            yield reflector, partial(self._take_workload, resource)
+        yield self._mirror.prepulls, self._take_prepull
+        yield self._mirror.nodepulls, self._take_nodepull
+
+    def _take_node(self, name: str, _: Node | None, new: Node | None) -> None:
+        self._plan.put_node(name, facts(new) if new is not None else None)
+        if new is None:
+            self._grants.forget_node(name, self._clock())
+        self._happened.set()
+
+    def _take_nodepull(self, name: str, _: NodePull | None, _new: NodePull | None) -> None:
+        self._nodepulls.seen(name)
+        self._observe(name)
+        self._touched.add(name)
+        self._happened.set()
+
+    def _take_prepull(self, key: str, old: PrePull | None, new: PrePull | None) -> None:
+        self._ask(key)
+        if key in self._derived or any(prepull is not None and is_derived(prepull) for prepull in (old, new)):
+            self._keeps.add(key)
+        self._reports.add_later(key, STATUS_S)
+        self._happened.set()
+
+    def _take_workload(self, resource: Resource[Workload], _: str, old: Workload | None, new: Workload | None) -> None:
+        workload = new or old
+        if workload is None:
+            return
+        derived = self._derive(resource, new)
+        key = f"{workload.metadata.namespace}/{name_for(resource.kind, workload.metadata.name)}"
+        if derived == self._derived.get(key):
+            return
+        if derived is None:
+            del self._derived[key]
+        else:
+            self._derived[key] = derived
+        self._keeps.add(key)
+        self._ask(key)
+        self._happened.set()
+
+    def _derive(self, resource: Resource[Workload], workload: Workload | None) -> Derived | None:
+        if workload is None:
+            return None
+        try:
+            return derive(resource, workload, listed=self._budgets.keys())
+        except (MalformedObject, ValueError) as exc:
+            metadata = workload.metadata
+            log.warning(
+                "workload.unreadable", kind=resource.kind, namespace=metadata.namespace, name=metadata.name,
+                error=str(exc)[:256],
+            )  # fmt: skip
+            return None
+
+    # What follows
+
+    def _ask(self, key: str) -> None:
+        """What a PrePull asks for, on the nodes where its workload's pods could run if it has one."""
+        prepull = self._mirror.prepulls.objects.get(key)
+        if prepull is None or prepull.metadata.deletion_timestamp is not None:
+            self._plan.put_ask(key, None)
+            return
+        spec, metadata, derived, owner = prepull.spec, prepull.metadata, self._derived.get(key), controller_of(prepull)
+        demands = Demands(node_selector=spec.node_selector, tolerations=tuple(spec.tolerations))
+        if derived is not None and owner is not None and owner.uid == derived.owner.uid:
+            demands = derived.demands
+        created = metadata.creation_timestamp or ""
+        self._plan.put_ask(key, Ask(tuple(dict.fromkeys(spec.images)), demands, spec.priority, created))
+
+    def _observe(self, name: str) -> None:
+        """What the agent on a node says, if it is this node's agent."""
+        node, nodepull = self._plan.node(name), self._mirror.nodepulls.objects.get(name)
+        if node is None:
+            return
+        now, said = self._clock(), dict[str, NodeImageStatus]()
+        reports = nodepull is not None and bool(nodepull.status.agent) and nodepull.status.node_uid == node.uid
+        if nodepull is not None and reports:
+            said = {entry.image: entry for entry in nodepull.status.images}
+        self._grants.set_agent(name, now, reports=reports)
+        for image in self._grants.images(name):
+            self._grants.observe(name, image, said.get(image), now)
+        self._plan.put_present(name, [image for image, entry in said.items() if entry.phase is Phase.PRESENT])
+
+    async def _settling(self) -> Never:
+        """Settle whenever something happened, or a budget has something to give, or a grant ends by itself."""
+        while True:
+            self._happened.clear()
+            self._settle(self._clock())
+            at = self._grants.next_at(self._clock())
+            try:
+                async with asyncio.timeout_at(None if at == math.inf else at):
+                    await self._happened.wait()
+            except TimeoutError:
+                pass
+
+    def _settle(self, now: float) -> None:
+        """What all that has happened comes to."""
+        for name in self._plan.take_changed_nodes():
+            if self._plan.node(name) is not None:
+                self._grants.set_wants(name, self._plan.wants(name), now)
+                self._observe(name)
+                self._touched.add(name)
+        for image in self._grants.take_unpriced():
+            self._costs.find(image)
+        for granted in self._grants.settle(now):
+            granted.expires_at = rfc3339(self._wall() + timedelta(seconds=START_S))
+            self._books.granted(granted)
+            self._specs.add(granted.node, urgent=True)
+        for ended in self._grants.take_ended():
+            self._books.ended(ended)
+            self._touched.add(ended.granted.node)
+        for name in self._touched:
+            self._specs.add(name)
+        self._touched.clear()
+        for key in self._plan.take_changed_asks():
+            self._reports.add_later(key, STATUS_S)
+        self._books.budgets(self._budgets)
+
+
+def rfc3339(moment: datetime) -> str:
+    """In UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,116 @@
+"""What a pull of each image costs, asked of its registry once and remembered while the image is wanted.
+
+- A registry that throttles us is told to the budget, and asked again after its pause.
+- An image that is not there yet, or a registry that cannot be reached, is asked again later, at growing and jittered
+  intervals; nothing is granted meanwhile.
+- A registry that refuses us may let nodes in, which have credentials of their own: `GUESS` then stands for the cost.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from controller.grants import Cost
+from controller.plan import host_of
+from controller.workqueue import Again, WorkQueue
+from tidegate.completeness import Checker
+from tidegate.reference import ImageReference, InvalidReference
+from tidegate.registry.errors import RegistryError, Throttled, Unauthorized
+
+log = structlog.get_logger()
+
+GUESS = Cost(requests=20, bytes=0)
+"""Of an image whose manifest only the nodes may read: more layers than most have."""
+ASKED = 2
+"""Requests that finding a cost takes as a rule: an index and a manifest, or a tag and a manifest."""
+ASK_S = 10.0
+_WORKERS = 4
+_FIRST_PAUSE_S = 1.0
+_MOST_PAUSE_S = 120.0
+
+
+class PullCosts(Protocol):
+    """Who knows what a pull costs."""
+
+    async def cost(self, image: str) -> Cost:
+        """Of one pull of the image as it is now. Raises RegistryError."""
+        ...
+
+
+class FromManifests:
+    """Reads costs from the manifests on the replica that the nodes pull from."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker = checker
+
+    async def cost(self, image: str) -> Cost:
+        deadline = asyncio.get_running_loop().time() + ASK_S
+        found = await self._checker.pull_cost(ImageReference.parse(image), deadline=deadline)
+        return Cost(requests=found.requests, bytes=found.bytes)
+
+
+class Asked(Protocol):
+    """Who wants to know."""
+
+    def priced(self, image: str, cost: Cost) -> None:
+        """The answer."""
+        ...
+
+    def asking(self, host: str, requests: int) -> None:
+        """So many requests are about to be sent to the registry."""
+        ...
+
+    def throttled(self, host: str, retry_after_s: float | None) -> None:
+        """The registry answered 429."""
+        ...
+
+
+class Costs:
+    """See the module. `wanted(image)`: whether anybody still wants to know."""
+
+    def __init__(
+        self, source: PullCosts, *, asked: Asked, wanted: Callable[[str], bool], chance: random.Random
+    ) -> None:
+        self._source = source
+        self._asked = asked
+        self._wanted = wanted
+        self._chance = chance
+        self._failures: dict[str, int] = {}
+        self._queue = WorkQueue("costs", self._find, workers=_WORKERS, chance=chance)
+        self.run = self._queue.run
+
+    def find(self, image: str) -> None:
+        """Find the cost of an image, and tell it."""
+        self._queue.add(image)
+
+    async def _find(self, image: str) -> None:
+        if not self._wanted(image):
+            self._failures.pop(image, None)
+            return
+        self._asked.asking(host_of(image), ASKED)
+        try:
+            cost = await self._source.cost(image)
+        except Unauthorized as exc:
+            log.warning("cost.guessed", image=image, requests=GUESS.requests, error=exc.detail)
+            cost = GUESS
+        except RegistryError as exc:
+            raise Again(self._pause(image, exc)) from exc
+        except InvalidReference:
+            return  # a plan wants none such
+        self._failures.pop(image, None)
+        self._asked.priced(image, cost)
+
+    def _pause(self, image: str, exc: RegistryError) -> float:
+        failures = self._failures[image] = self._failures.get(image, 0) + 1
+        pause = min(_MOST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16)) * self._chance.uniform(0.5, 1.0)
+        if isinstance(exc, Throttled):
+            self._asked.throttled(host_of(image), exc.retry_after_s)
+            pause = max(pause, min(exc.retry_after_s or 0.0, _MOST_PAUSE_S))
+        log.warning(
+            "cost.unknown", image=image, finding=exc.finding, failures=failures, again_s=round(pause, 1),
+            error=exc.detail,
+        )  # fmt: skip
+        return pause

@@ -1,0 +1,120 @@
+"""The PrePull that an annotated workload asks for. Pure.
+
+- `tidegate.dev/pre-pull: "true"` on the workload or on its pod template asks; the workload's own word goes before the
+  template's, and anything but "true" asks for nothing.
+- A workload that another one controls asks for nothing: its owner does (a CronJob's Jobs).
+- The PrePull is named after the workload, owned by it, and deleted with it; its images are the pod template's exact
+  strings, each once, of listed registries only. Without such an image there is no PrePull.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from controller.placement import Demands, of_workload
+from controller.plan import host_of
+from tidegate.kube.resources import CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, STATEFULSETS, Resource
+from tidegate.kube.shapes import PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, Workload
+from tidegate.workload import MalformedObject, WorkloadView, placement, view
+
+KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, CRONJOBS, JOBS)
+"""Workloads that are looked at; ReplicaSets and Pods belong to one of them."""
+
+NAME_LIMIT = 253
+"""Characters of an object's name (a DNS subdomain)."""
+MOST_IMAGES = 64
+MOST_TERMS = 32
+"""Images, and tolerations or selector labels, of one PrePull, as its CRD allows."""
+_HASH = 12
+_BY_KIND = {resource.kind: resource for resource in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What a workload asks for: `key` is NAMESPACE/NAME of the PrePull, `demands` what its pods ask of a node."""
+
+    namespace: str
+    name: str
+    owner: OwnerReference
+    spec: PrePullSpec
+    demands: Demands
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def derive(resource: Resource[Workload], workload: Workload, *, listed: Collection[str]) -> Derived | None:
+    """The PrePull of a workload; None when it asks for none. Raises MalformedObject or ValueError for a broken one."""
+    metadata = workload.metadata
+    own = metadata.annotations.get(PRE_PULL_ANNOTATION)
+    if own not in {None, "true"} or metadata.deletion_timestamp is not None or _controlled(workload):
+        return None
+    if own is None and not _mentions(workload):
+        return None
+    raw = msgspec.json.encode(workload)
+    seen = view(resource.group, resource.kind, raw)
+    if seen is None or not _asks(own, seen):
+        return None
+    images = list(dict.fromkeys(use.image for use in seen.images if host_of(use.image) in listed))[:MOST_IMAGES]
+    found = placement(resource.group, resource.kind, raw)
+    if not images or found is None:
+        return None
+    demands = of_workload(found)
+    return Derived(
+        namespace=metadata.namespace,
+        name=name_for(resource.kind, metadata.name),
+        owner=OwnerReference(
+            api_version=resource.api_version, kind=resource.kind, name=metadata.name, uid=metadata.uid,
+            controller=True, block_owner_deletion=False,
+        ),
+        spec=PrePullSpec(
+            images=images,
+            node_selector=dict(list(demands.node_selector.items())[:MOST_TERMS]),
+            tolerations=[t for t in demands.tolerations if t.operator in {"Equal", "Exists"}][:MOST_TERMS],
+        ),
+        demands=demands,
+    )  # fmt: skip
+
+
+def name_for(kind: str, workload: str) -> str:
+    """The PrePull's name: `deployment-web`; what would be too long ends in a hash of the whole."""
+    name = f"{kind.lower()}-{workload}"
+    if len(name) <= NAME_LIMIT:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH]
+    return f"{name[: NAME_LIMIT - _HASH - 1].rstrip('.-')}-{digest}"
+
+
+def is_derived(prepull: PrePull) -> bool:
+    """Whether a PrePull is one that we keep: owned by a workload and named after it."""
+    owner = controller_of(prepull)
+    return owner is not None and owner.kind in _BY_KIND and prepull.metadata.name == name_for(owner.kind, owner.name)
+
+
+def controller_of(prepull: PrePull) -> OwnerReference | None:
+    """The owner that controls it."""
+    return next((owner for owner in prepull.metadata.owner_references if owner.controller), None)
+
+
+def _controlled(workload: Workload) -> bool:
+    return any(owner.controller for owner in workload.metadata.owner_references)
+
+
+def _asks(own: str | None, seen: WorkloadView) -> bool:
+    return (own if own is not None else seen.template_annotations.get(PRE_PULL_ANNOTATION)) == "true"
+
+
+def _mentions(workload: Workload) -> bool:
+    """Whether the template may carry the annotation: a look that spares most workloads their decoding."""
+    spec = workload.spec
+    job = spec.get("jobTemplate")
+    template = (job.get("spec") or {}).get("template") if isinstance(job, dict) else spec.get("template")
+    metadata = template.get("metadata") if isinstance(template, dict) else None
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and PRE_PULL_ANNOTATION in annotations
+
+
+__all__ = ["KINDS", "Derived", "MalformedObject", "controller_of", "derive", "is_derived", "name_for"]
