@@ -3,10 +3,12 @@
 Each flight runs in a task of its own with a bound of its own. Callers wait with their own deadlines; one that gives
 up or is cancelled changes nothing for the others. A flight that nobody waits for any more goes on to its end, within
 its bound: its answer is remembered for the next caller, and breaking it off would waste what was asked already. How
-many there may be at once is bounded; who comes then waits for a place, within their deadline.
+many there may be at once is bounded for each place of departure (a replica, say), so that one that stalls does not
+ground the others; who finds no place waits for one, within their deadline.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context
 from typing import Any, Generic, TypeVar
@@ -22,9 +24,11 @@ T = TypeVar("T")
 class Flights(Generic[K, T]):
     """Open until `aclose`, which cancels what is in flight and waits for it."""
 
-    def __init__(self, *, bound_s: float, most: int) -> None:
+    def __init__(self, *, bound_s: float, most: int, departure: Callable[[K], Hashable]) -> None:
+        """`most` flights at once of the keys with one `departure`, of which there may be few."""
         self._bound_s = bound_s
-        self._places = asyncio.Semaphore(most)
+        self._departure = departure
+        self._places: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
         self._flights: dict[K, asyncio.Task[T]] = {}
         self._closed = False
 
@@ -55,13 +59,14 @@ class Flights(Generic[K, T]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        await self._places.acquire()
+        places = self._places[self._departure(key)]
+        await places.acquire()
         if self._closed:
-            self._places.release()
+            places.release()
             message = "the flights are closed"
             raise RuntimeError(message)
         if (task := self._flights.get(key)) is not None:  # begun by another while this one waited for a place
-            self._places.release()
+            places.release()
             return task
         # An empty context: what the first caller binds for its log lines is not true of the others.
         loop = asyncio.get_running_loop()
@@ -76,7 +81,7 @@ class Flights(Generic[K, T]):
 
     def _landed(self, key: K, task: asyncio.Task[T]) -> None:
         del self._flights[key]
-        self._places.release()
+        self._places[self._departure(key)].release()
         # Looked at here, as perhaps nobody waits; a caller gets it too.
         if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, TimeoutError):
             log.error("flight.failed", key=str(key), error=repr(exc)[:256])

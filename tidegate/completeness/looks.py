@@ -18,7 +18,8 @@ from tidegate.replicas.replica import Replica
 
 WALK_BOUND_S = 30.0
 """A walk of 256 blobs over a slow link takes less; what takes longer is not answering."""
-WALKS_LIMIT = 256
+WALKS_LIMIT = 128
+"""At one replica at once."""
 
 Key = tuple[str, str, str, str]
 """Registry, replica, repository, and the digest or tag."""
@@ -31,9 +32,9 @@ class Looks:
     def __init__(self, *, memory: Memory, platforms: Sequence[str]) -> None:
         self.memory = memory
         self._platforms = tuple(platforms)
-        self._walks: Flights[Key, Presence] = Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT)
-        self._names: Flights[Key, Digest | RegistryError] = Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT)
-        self._costs: Flights[Key, PullCost | RegistryError] = Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT)
+        self._walks: Flights[Key, Presence] = _flights()
+        self._names: Flights[Key, Digest | RegistryError] = _flights()
+        self._costs: Flights[Key, PullCost | RegistryError] = _flights()
 
     async def aclose(self) -> None:
         for flights in (self._walks, self._names, self._costs):
@@ -119,6 +120,10 @@ class Looks:
             return exc
         self.memory.learn_cost((registry, repository, digest), cost)
         return cost
+
+
+def _flights() -> Flights[Key, T]:
+    return Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT, departure=lambda key: key[:2])
 
 
 def _now() -> float:

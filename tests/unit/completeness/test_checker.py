@@ -198,6 +198,19 @@ async def test_a_replica_that_never_answers_is_unreachable_even_to_the_most_pati
     assert (found.finding, now()) == (Finding.UNREACHABLE, pytest.approx(30))
 
 
+async def test_a_replica_that_stalls_does_not_ground_the_checks_of_others(bench: Any, shelf: Any) -> None:
+    home, local = shelf(IMAGE, name="home", tags=V1), shelf(IMAGE)
+    local.stalled = True
+    desk = bench(local, home=home)
+    digests = [f"sha256:{number:064}" for number in range(1000)]
+    waiting = [asyncio.create_task(desk.check(f"{NAME}@{digest}", within_s=20)) for digest in digests]
+    await asyncio.sleep(1)
+    answer = await desk.checker.ask(desk.replicas["home"], "team/app", IMAGE.digest, deadline=now() + 1)
+    assert answer.finding is Finding.OK
+    assert {(await task).finding for task in waiting} == {Finding.DEADLINE}
+    assert len(local.calls) <= 128
+
+
 async def test_one_callers_cancellation_fails_nobody_else(bench: Any, shelf: Any) -> None:
     source = shelf(IMAGE)
     source.delay_s = 0.5

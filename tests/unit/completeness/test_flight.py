@@ -33,7 +33,7 @@ class Work:
 
 @pytest.fixture
 async def flights() -> AsyncIterator[Flights[str, str]]:
-    flights: Flights[str, str] = Flights(bound_s=30, most=2)
+    flights: Flights[str, str] = Flights(bound_s=30, most=2, departure=lambda key: key[1:])
     yield flights
     await flights.aclose()
 
@@ -112,9 +112,15 @@ async def test_a_failure_reaches_all_who_wait(flights: Flights[str, str]) -> Non
 
 async def test_who_finds_no_place_waits_for_one(flights: Flights[str, str]) -> None:
     works = [Work(10) for _ in range(4)]
-    callers = [flights.join(f"{number}", work, until=now() + 25) for number, work in enumerate(works)]
+    callers = [flights.join(key, work, until=now() + 25) for key, work in zip("abcd", works, strict=True)]
     await asyncio.gather(*callers)
     assert now() == pytest.approx(20)
+
+
+async def test_places_are_those_of_one_departure(flights: Flights[str, str]) -> None:
+    keys = [f"{letter}{place}" for place in ("east", "west") for letter in "ab"]
+    await asyncio.gather(*(flights.join(key, Work(10), until=now() + 15) for key in keys))
+    assert now() == pytest.approx(10)
 
 
 async def test_who_finds_no_place_in_time_gets_none(flights: Flights[str, str]) -> None:
@@ -154,7 +160,7 @@ async def test_a_flight_does_not_speak_in_its_first_callers_name(flights: Flight
 
 
 async def test_closing_cancels_and_waits() -> None:
-    flights: Flights[str, str] = Flights(bound_s=30, most=2)
+    flights: Flights[str, str] = Flights(bound_s=30, most=2, departure=lambda key: key[1:])
     work = Work(10)
     caller = asyncio.create_task(flights.join("a", work, until=now() + 20))
     await asyncio.sleep(1)
