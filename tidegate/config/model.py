@@ -8,6 +8,7 @@ from tidegate.config.base import ConfigModel
 from tidegate.config.quantities import Bytes, Seconds
 from tidegate.config.registries import RegistryConfig, UnlistedPolicy
 from tidegate.findings import Finding, Mode, Verdict
+from tidegate.policy import ImagePattern
 
 DEFAULT_PLATFORM = "linux/amd64"
 _PARTS_OF_A_PLATFORM = (2, 3)
@@ -68,6 +69,13 @@ class Exemption(ConfigModel):
     users: list[str] = []
     labels: LabelSelector | None = None
     reason: Annotated[str, Field(min_length=1)]
+
+    @field_validator("images")
+    @classmethod
+    def _are_patterns(cls, value: list[str]) -> list[str]:
+        for text in value:
+            ImagePattern.parse(text)
+        return value
 
     @model_validator(mode="after")
     def _exempts_something(self) -> Self:

@@ -1,0 +1,29 @@
+"""`tidegate demo`: both halves of tidegate on the shipped programs, in about a minute, with no cluster and no root."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tidegate.cli.demo.programs import ProgramFailed
+from tidegate.cli.demo.screen import Screen
+from tidegate.cli.demo.story import tell
+from tidegate.cli.exits import Exit, Output
+
+
+def demo(
+    output: Annotated[Output, typer.Option("--output", "-o", help="`json` prints the figures and nothing else.")] = Output.TEXT,
+) -> None:
+    """A lagging replica is refused and let in; twelve nodes scale out as a herd, three at once, and under one budget."""
+    console = Console(quiet=output is Output.JSON, highlight=False)
+    try:
+        result = asyncio.run(tell(Screen(console)))
+    except ProgramFailed as exc:
+        print(exc, file=sys.stderr)
+        raise typer.Exit(Exit.NO) from exc
+    if output is Output.JSON:
+        print(json.dumps(result.as_json()))
+    raise typer.Exit(Exit.WELL if result.good else Exit.NO)

@@ -1,0 +1,35 @@
+"""The `tidegate` command line."""
+
+from typing import Annotated
+
+import typer
+
+from tidegate import __version__
+from tidegate.cli.demo import demo
+
+app = typer.Typer(
+    name="tidegate",
+    help="Nothing enters the cluster before its image has come in, and nothing floods the registry.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if wanted:
+        typer.echo(f"tidegate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tidegate(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,  # noqa: FBT002 - a flag is a flag
+) -> None:
+    """See the help of each command."""
+
+
+def main() -> None:
+    """The console script."""
+    app()

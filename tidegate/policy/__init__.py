@@ -1,0 +1,41 @@
+"""Policy, pure: what is exempt, what the text alone shows, and which verdict a finding gets in a namespace."""
+
+from tidegate.policy.decision import Decision, Holding, Subject, decide, static_finding, verdict_of
+from tidegate.policy.exemptions import Exemption, ImagePattern
+from tidegate.policy.selectors import Operator, Requirement, Selector
+from tidegate.policy.settings import (
+    BREAK_GLASS_LABEL,
+    DEFAULT_VERDICTS,
+    MODE_LABEL,
+    CannotHold,
+    Policy,
+    Rule,
+    Settings,
+    Tags,
+    Unlisted,
+    mode_of,
+)
+
+__all__ = [
+    "BREAK_GLASS_LABEL",
+    "DEFAULT_VERDICTS",
+    "MODE_LABEL",
+    "CannotHold",
+    "Decision",
+    "Exemption",
+    "Holding",
+    "ImagePattern",
+    "Operator",
+    "Policy",
+    "Requirement",
+    "Rule",
+    "Selector",
+    "Settings",
+    "Subject",
+    "Tags",
+    "Unlisted",
+    "decide",
+    "mode_of",
+    "static_finding",
+    "verdict_of",
+]

@@ -1,0 +1,129 @@
+"""Finding + policy → verdict.
+
+Guarantees: an exempt image is never judged; what the text alone shows is found before any I/O; a failure to ask is
+never a proof of absence; the verdict of a review is its worst image's, and the same findings in any order give the
+same verdict.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tidegate.findings import (
+    FAILURES,
+    FINDINGS_WORST_FIRST,
+    VERDICTS_WORST_FIRST,
+    Finding,
+    ImageFinding,
+    Verdict,
+)
+from tidegate.policy.settings import DEFAULT_VERDICTS, CannotHold, Policy, Settings, Tags, Unlisted
+from tidegate.reference import ImageReference
+
+_NEEDS_IO = FAILURES | {Finding.ABSENT, Finding.INCOMPLETE, Finding.MISMATCH, Finding.UNSUPPORTED}
+_VERDICT_RANK = {verdict: rank for rank, verdict in enumerate(VERDICTS_WORST_FIRST)}
+_FINDING_RANK = {finding: rank for rank, finding in enumerate(FINDINGS_WORST_FIRST)}
+
+
+class Holding(StrEnum):
+    """Whether an object's images can wait for their replica."""
+
+    POSSIBLE = "possible"
+    """A Pod that may be gated, or a workload whose Pods will be."""
+    NEVER = "never"
+    """A Pod with a node name, a template, anything that nobody can gate."""
+    ALWAYS_ADMIT = "always-admit"
+    """DaemonSet Pods and ephemeral containers: a node's own, or somebody's at 2 a.m."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose images are judged."""
+
+    namespace: str = ""
+    user: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    holding: Holding = Holding.POSSIBLE
+    runs_already: frozenset[str] = frozenset()
+    """Image strings known to have run in this namespace before; empty where nobody knows."""
+    owned_pod: bool = False
+    """A Pod with a controller owner: its workload was admitted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy chose for a review, before any mode softens it."""
+
+    verdict: Verdict
+    worst: ImageFinding
+    """Whose finding speaks for the review."""
+    judged: tuple[tuple[ImageFinding, Verdict], ...]
+    grandfathered: bool = False
+
+
+def static_finding(
+    image: str, reference: ImageReference | None, *, policy: Policy, settings: Settings, subject: Subject, listed: bool
+) -> ImageFinding | None:
+    """What the text and the policy alone show; None where a replica has to be asked.
+
+    `reference` is None for text that does not parse. Exemptions come first, so that a platform's own odd images pass.
+    """
+    for exemption in policy.exemptions:
+        if exemption.covers(reference, namespace=subject.namespace, user=subject.user, labels=subject.labels):
+            return ImageFinding(image, Finding.EXEMPT, detail=exemption.reason)
+    if reference is None:
+        return ImageFinding(image, Finding.MALFORMED)
+    if not listed:
+        return _unlisted(image, reference, settings.unlisted)
+    if reference.digest is None and settings.tags is not Tags.ALLOW:
+        return ImageFinding(image, Finding.NOT_PINNED)
+    return None
+
+
+def _unlisted(image: str, reference: ImageReference, unlisted: Unlisted) -> ImageFinding:
+    if unlisted is Unlisted.DENY:
+        return ImageFinding(image, Finding.UNLISTED, digest=reference.digest)
+    if unlisted is Unlisted.REQUIRE_DIGEST and reference.digest is None:
+        return ImageFinding(image, Finding.NOT_PINNED)
+    return ImageFinding(image, Finding.OK, digest=reference.digest)
+
+
+def verdict_of(finding: ImageFinding, *, settings: Settings, subject: Subject) -> Verdict:
+    """Policy's choice for one image. Failures pass with a warning where the image is known, and wait elsewhere."""
+    verdict = settings.verdicts.get(finding.finding) or DEFAULT_VERDICTS.get(finding.finding)
+    if verdict is None:                     # one of FAILURES, and nothing was chosen for it
+        known = finding.known_before or finding.image in subject.runs_already
+        verdict = Verdict.WARN if known else Verdict.HOLD
+    if subject.holding is Holding.POSSIBLE:
+        return verdict
+    return _without_holding(finding.finding, verdict, settings.cannot_hold, subject.holding)
+
+
+def _without_holding(finding: Finding, verdict: Verdict, cannot_hold: CannotHold, holding: Holding) -> Verdict:
+    if cannot_hold is CannotHold.DEFAULT and holding is Holding.ALWAYS_ADMIT:
+        return min(verdict, Verdict.WARN, key=lambda v: -_VERDICT_RANK[v]) if finding in _NEEDS_IO else verdict
+    if verdict is not Verdict.HOLD:
+        return verdict
+    if cannot_hold is CannotHold.DEFAULT:
+        return Verdict.WARN if finding in FAILURES else Verdict.DENY
+    return Verdict.WARN if cannot_hold is CannotHold.WARN else Verdict.DENY
+
+
+def decide(findings: Iterable[ImageFinding], *, settings: Settings, subject: Subject) -> Decision:
+    """The verdict of a review; one without images is allowed as `exempt`."""
+    judged = []
+    grandfathered = False
+    for finding in findings:
+        verdict = verdict_of(finding, settings=settings, subject=subject)
+        if verdict in {Verdict.DENY, Verdict.HOLD} and _ran_before(finding, settings, subject):
+            verdict, grandfathered = Verdict.WARN, True
+        judged.append((finding, verdict))
+    if not judged:
+        return Decision(Verdict.ALLOW, ImageFinding("", Finding.EXEMPT), ())
+    worst, verdict = min(judged, key=lambda pair: (_VERDICT_RANK[pair[1]], _FINDING_RANK[pair[0].finding]))
+    return Decision(verdict, worst, tuple(judged), grandfathered)
+
+
+def _ran_before(finding: ImageFinding, settings: Settings, subject: Subject) -> bool:
+    """What runs goes on running: a drained node's replacement Pod is a CREATE."""
+    return settings.grandfather and subject.owned_pod and finding.image in subject.runs_already

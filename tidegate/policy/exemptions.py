@@ -1,0 +1,68 @@
+"""What is let through unjudged. Guarantees: a pattern matches whole normalised names, never raw text.
+
+`DOMAIN/PATH` with `*`: in the domain a `*` stays within one label (`*.azurecr.io` is one label deep) and never
+reaches the port, in the path it spans. A pattern that could match every host by accident, one without a domain, is
+refused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tidegate.policy.selectors import Selector
+from tidegate.reference import ImageReference
+
+_DOMAIN = re.compile(r"[A-Za-z0-9.*\[\]:-]+", re.ASCII)
+_PATH = re.compile(r"[a-z0-9._/*-]+", re.ASCII)
+_LONGEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePattern:
+    """One pattern of image names. Raises ValueError for text that is none."""
+
+    text: str
+    domain: re.Pattern[str]
+    path: re.Pattern[str]
+
+    @classmethod
+    def parse(cls, text: str) -> "ImagePattern":
+        domain, slash, path = text.partition("/")
+        if not slash or len(text) > _LONGEST or not _DOMAIN.fullmatch(domain) or not _PATH.fullmatch(path):
+            message = f"{text!r:.64} is not a pattern; write DOMAIN/PATH like mcr.microsoft.com/* (docker.io/library/nginx)"
+            raise ValueError(message)
+        within, spanning = r"[^.:/\[\]]*", r".*"
+        return cls(text, _compiled(domain, within), _compiled(re.sub(r"\*+", "*", path), spanning))
+
+    def matches(self, reference: ImageReference) -> bool:
+        return self.domain.fullmatch(reference.domain) is not None and self.path.fullmatch(reference.path) is not None
+
+
+def _compiled(text: str, star: str) -> re.Pattern[str]:
+    return re.compile(star.join(re.escape(part) for part in text.split("*")), re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """Everything that is given must match."""
+
+    images: tuple[ImagePattern, ...] = ()
+    namespaces: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    labels: Selector | None = None
+    """Of the object."""
+    reason: str
+
+    def covers(
+        self, reference: ImageReference | None, *, namespace: str, user: str, labels: Mapping[str, str]
+    ) -> bool:
+        """Whether an image of such an object is exempt; a malformed one (None) only where no images are given."""
+        if self.namespaces and namespace not in self.namespaces:
+            return False
+        if self.users and user not in self.users:
+            return False
+        if self.labels is not None and not self.labels.matches(labels):
+            return False
+        if not self.images:
+            return True
+        return reference is not None and any(pattern.matches(reference) for pattern in self.images)
