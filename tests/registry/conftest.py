@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from tidegate.testing.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Image
+from tidegate.testing.push import push_image
 from tidegate.testing.registry import Account, BasicGuard, BearerGuard, Claims, RegistryDouble, TokenServer
 
 BED = Path(os.environ.get("TIDEGATE_TESTBED", Path.home() / ".cache/tidegate-testbed"))
@@ -34,6 +36,7 @@ HTPASSWD = "reader:$2b$04$abcdefghijklmnopqrstuuaOebDsIyR7dGCgwMAw9UmIvs23izEga\
 """bcrypt of `made-up`, the only kind that distribution takes."""
 DOUBLED_VERSION = 3
 """Whose behaviour the double has."""
+EVERYTHING = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 BUILD_S = 1200
 START_S = 20
 STOP_S = 5
@@ -261,3 +264,48 @@ def repository(request: pytest.FixtureRequest) -> str:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
+
+
+class Answer:
+    """What came back, for assertions."""
+
+    def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
+        self.status, self.headers, self.body = response.status, response.headers, body
+
+    @property
+    def codes(self) -> list[str]:
+        return [error["code"] for error in json.loads(self.body)["errors"]]
+
+
+class Repository:
+    """The few requests that the suite makes, in one repository."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, repository: str) -> None:
+        self.http, self.url, self.repository = http, url, repository
+
+    async def ask(self, method: str, path: str, *, accept: str = EVERYTHING, **options: Any) -> Answer:
+        headers = {"Accept": accept} if accept else {}
+        headers |= options.pop("headers", {})
+        target = path if path.startswith("http") else f"{self.url}/v2/{self.repository}/{path}"
+        async with self.http.request(method, target, headers=headers, allow_redirects=False, **options) as response:
+            return Answer(response, await response.read())
+
+    async def push(self, image: Image, **options: Any) -> None:
+        await push_image(self.http, self.url, self.repository, image, **options)
+
+    async def manifest(self, reference: str, method: str = "GET", **options: Any) -> Answer:
+        return await self.ask(method, f"manifests/{reference}", **options)
+
+    async def blob(self, digest: str, method: str = "GET", **headers: str) -> Answer:
+        return await self.ask(method, f"blobs/{digest}", headers=headers)
+
+
+@pytest.fixture
+def there(http: aiohttp.ClientSession, registry: Target, repository: str) -> Repository:
+    return Repository(http, registry.url, repository)
+
+
+@pytest.fixture
+def elsewhere(http: aiohttp.ClientSession, registry: Target, repository: str) -> Repository:
+    """Another repository of the same registry."""
+    return Repository(http, registry.url, f"{repository}/other")
