@@ -7,7 +7,15 @@ import pytest
 from tidegate.completeness import PullCost
 from tidegate.findings import FAILURES, Finding, Missing
 from tidegate.reference import ImageReference
-from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable, Unsupported
+from tidegate.registry.errors import (
+    Mismatch,
+    NotFound,
+    RegistryError,
+    Throttled,
+    Unauthorized,
+    Unreachable,
+    Unsupported,
+)
 from tidegate.testing.images import build_image, build_index
 
 pytestmark = pytest.mark.looptime
@@ -63,6 +71,7 @@ async def test_an_unknown_registry_is_asked_for_nothing(bench: Any, shelf: Any) 
     source = shelf(IMAGE)
     found = await bench(source).check(f"other.example/team/app@{IMAGE.digest}")
     assert (found.finding, source.calls) == (Finding.UNLISTED, [])
+    assert bench(source).recall("nginx").finding is Finding.UNLISTED
 
 
 async def test_with_a_digest_the_tag_is_never_looked_at(bench: Any, shelf: Any) -> None:
@@ -496,6 +505,8 @@ def fail(source: Any, failure: RegistryError) -> None:
     [
         pytest.param(lambda source: source.lost.add(IMAGE.digest), NotFound, id="absent"),
         pytest.param(lambda source: fail(source, UNREACHABLE), Unreachable, id="unreachable"),
+        pytest.param(lambda source: fail(source, Mismatch("other bytes", replica="west")), Mismatch, id="mismatch"),
+        pytest.param(lambda source: fail(source, Unsupported("too long", replica="west")), Unsupported, id="too-long"),
         pytest.param(lambda source: fail(source, THROTTLED), Throttled, id="throttled"),
         pytest.param(lambda source: fail(source, UNAUTHORIZED), Unauthorized, id="unauthorized"),
         pytest.param(lambda source: setattr(source, "stalled", True), Unreachable, id="deadline"),
