@@ -1,4 +1,4 @@
-"""Durations (`1s`, `4m`, `1h30m`, `500ms`) and byte quantities (`1Gi`, `512Mi`, `1000000`) as Kubernetes writes them."""
+"""Durations (`1s`, `4m`, `1h30m`, `500ms`) and quantities of bytes (`1Gi`, `512Mi`) as Kubernetes writes them."""
 
 import re
 from typing import Annotated

@@ -5,11 +5,12 @@ never a proof of absence; the verdict of a review is its worst image's, and the 
 same verdict.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidegate.findings import (
+    DETAIL_LIMIT,
     FAILURES,
     FINDINGS_WORST_FIRST,
     VERDICTS_WORST_FIRST,
@@ -18,7 +19,7 @@ from tidegate.findings import (
     Verdict,
 )
 from tidegate.policy.settings import DEFAULT_VERDICTS, CannotHold, Policy, Settings, Tags, Unlisted
-from tidegate.reference import ImageReference
+from tidegate.reference import ImageReference, InvalidReference
 
 _NEEDS_IO = FAILURES | {Finding.ABSENT, Finding.INCOMPLETE, Finding.MISMATCH, Finding.UNSUPPORTED}
 _VERDICT_RANK = {verdict: rank for rank, verdict in enumerate(VERDICTS_WORST_FIRST)}
@@ -62,18 +63,25 @@ class Decision:
 
 
 def static_finding(
-    image: str, reference: ImageReference | None, *, policy: Policy, settings: Settings, subject: Subject, listed: bool
+    image: str,
+    reference: ImageReference | InvalidReference,
+    *,
+    policy: Policy,
+    settings: Settings,
+    subject: Subject,
+    listed: Container[str],
 ) -> ImageFinding | None:
     """What the text and the policy alone show; None where a replica has to be asked.
 
-    `reference` is None for text that does not parse. Exemptions come first, so that a platform's own odd images pass.
+    `listed`: the configuration's registry hosts. Exemptions come first, so that a platform's own odd images pass.
     """
+    parsed = reference if isinstance(reference, ImageReference) else None
     for exemption in policy.exemptions:
-        if exemption.covers(reference, namespace=subject.namespace, user=subject.user, labels=subject.labels):
-            return ImageFinding(image, Finding.EXEMPT, detail=exemption.reason)
-    if reference is None:
-        return ImageFinding(image, Finding.MALFORMED)
-    if not listed:
+        if exemption.covers(parsed, namespace=subject.namespace, user=subject.user, labels=subject.labels):
+            return ImageFinding(image, Finding.EXEMPT, detail=exemption.reason[:DETAIL_LIMIT])
+    if isinstance(reference, InvalidReference):
+        return ImageFinding(image, Finding.MALFORMED, detail=reference.reason[:DETAIL_LIMIT])
+    if reference.domain not in listed:
         return _unlisted(image, reference, settings.unlisted)
     if reference.digest is None and settings.tags is not Tags.ALLOW:
         return ImageFinding(image, Finding.NOT_PINNED)
@@ -91,7 +99,7 @@ def _unlisted(image: str, reference: ImageReference, unlisted: Unlisted) -> Imag
 def verdict_of(finding: ImageFinding, *, settings: Settings, subject: Subject) -> Verdict:
     """Policy's choice for one image. Failures pass with a warning where the image is known, and wait elsewhere."""
     verdict = settings.verdicts.get(finding.finding) or DEFAULT_VERDICTS.get(finding.finding)
-    if verdict is None:                     # one of FAILURES, and nothing was chosen for it
+    if verdict is None:  # one of FAILURES, and nothing was chosen for it
         known = finding.known_before or finding.image in subject.runs_already
         verdict = Verdict.WARN if known else Verdict.HOLD
     if subject.holding is Holding.POSSIBLE:

@@ -29,7 +29,9 @@ class ImagePattern:
     def parse(cls, text: str) -> "ImagePattern":
         domain, slash, path = text.partition("/")
         if not slash or len(text) > _LONGEST or not _DOMAIN.fullmatch(domain) or not _PATH.fullmatch(path):
-            message = f"{text!r:.64} is not a pattern; write DOMAIN/PATH like mcr.microsoft.com/* (docker.io/library/nginx)"
+            message = (
+                f"{text!r:.64} is not a pattern; write DOMAIN/PATH like mcr.microsoft.com/* (docker.io/library/nginx)"
+            )
             raise ValueError(message)
         within, spanning = r"[^.:/\[\]]*", r".*"
         return cls(text, _compiled(domain, within), _compiled(re.sub(r"\*+", "*", path), spanning))
@@ -53,9 +55,7 @@ class Exemption:
     """Of the object."""
     reason: str
 
-    def covers(
-        self, reference: ImageReference | None, *, namespace: str, user: str, labels: Mapping[str, str]
-    ) -> bool:
+    def covers(self, reference: ImageReference | None, *, namespace: str, user: str, labels: Mapping[str, str]) -> bool:
         """Whether an image of such an object is exempt; a malformed one (None) only where no images are given."""
         if self.namespaces and namespace not in self.namespaces:
             return False

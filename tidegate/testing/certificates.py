@@ -1,6 +1,6 @@
 """A certificate authority for loopback servers of drills and demo: ECDSA P-256, good for a day, kept in memory."""
 
-import datetime
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_SKEW = datetime.timedelta(minutes=5)
-_LIFE = datetime.timedelta(days=1)
+_SKEW = dt.timedelta(minutes=5)
+_LIFE = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,7 @@ def issue(*names: str) -> ServerCertificate:
         .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     return ServerCertificate(
@@ -56,7 +54,7 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(tz=datetime.UTC)
+    now = dt.datetime.now(tz=dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -15,15 +14,17 @@ from tidegate.cli.exits import Exit, Output
 
 
 def demo(
-    output: Annotated[Output, typer.Option("--output", "-o", help="`json` prints the figures and nothing else.")] = Output.TEXT,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="`json` prints the figures and nothing else.")
+    ] = Output.TEXT,
 ) -> None:
-    """A lagging replica is refused and let in; twelve nodes scale out as a herd, three at once, and under one budget."""
+    """A lagging replica is refused and let in; twelve nodes scale out as a herd, three at once, under one budget."""
     console = Console(quiet=output is Output.JSON, highlight=False)
     try:
         result = asyncio.run(tell(Screen(console)))
     except ProgramFailed as exc:
-        print(exc, file=sys.stderr)
+        typer.echo(exc, err=True)
         raise typer.Exit(Exit.NO) from exc
     if output is Output.JSON:
-        print(json.dumps(result.as_json()))
+        typer.echo(json.dumps(result.as_json()))
     raise typer.Exit(Exit.WELL if result.good else Exit.NO)

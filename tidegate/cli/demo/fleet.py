@@ -72,7 +72,7 @@ class Fleet:
                     await asyncio.sleep(_LOOK_S)
                     await self._look(image)
         except TimeoutError:
-            pass                            # shown as it stands
+            pass  # shown as it stands
         self.ended = loop.time()
 
     async def _look(self, image: str) -> None:

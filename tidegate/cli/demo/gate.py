@@ -51,7 +51,9 @@ class GatedCluster:
     async def roll_out(self, told: Told) -> GateResult:
         """Push, apply, be refused; the replica catches up; apply again until it enters."""
         image = build_image(layers=4, layer_bytes=1 << 18, seed="web")
-        told("step", f"a pipeline pushes {REPOSITORY}:1 to eastus (home); westeurope has its manifest, but not its blobs")
+        told(
+            "step", f"a pipeline pushes {REPOSITORY}:1 to eastus (home); westeurope has its manifest, but not its blobs"
+        )
         self.home.put(REPOSITORY, image, tag="1")
         told("step", "kubectl apply -f web.yaml, in the cluster that pulls from westeurope")
         before, text = await self._apply(image)
@@ -65,7 +67,10 @@ class GatedCluster:
             await asyncio.sleep(AGAIN_S)
             after, text = await self._apply(image)
         held_s = round(time.monotonic() - refused_at, 2)
-        told("allowed" if after is Finding.OK else "denied", text or f"deployment.apps/web created, {held_s} s after the refusal")
+        told(
+            "allowed" if after is Finding.OK else "denied",
+            text or f"deployment.apps/web created, {held_s} s after the refusal",
+        )
         return GateResult(before=before, after=after, held_s=held_s)
 
     async def _apply(self, image: Image) -> tuple[Finding, str]:

@@ -14,6 +14,10 @@ _EVIDENCE_BYTES = 2000
 class ProgramFailed(Exception):
     """A program of the demo ended, or did not become ready; the text has the end of its log."""
 
+    def __init__(self, name: str, words: str, log: Path) -> None:
+        tail = log.read_bytes()[-_EVIDENCE_BYTES:].decode(errors="replace")
+        super().__init__(f"{name} {words}\n{tail}")
+
 
 class Program:
     """One running program; its log lies in a file."""
@@ -29,14 +33,12 @@ class Program:
             async with asyncio.timeout(within_s):
                 while not await holds():
                     if self._process.returncode is not None:
-                        raise self._failed(f"ended with code {self._process.returncode} before: {what}")
+                        raise ProgramFailed(
+                            self.name, f"ended with code {self._process.returncode} before: {what}", self._log
+                        )
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as exc:
-            raise self._failed(f"not after {within_s:g} s: {what}") from exc
-
-    def _failed(self, words: str) -> ProgramFailed:
-        tail = self._log.read_bytes()[-_EVIDENCE_BYTES:].decode(errors="replace")
-        return ProgramFailed(f"{self.name} {words}\n{tail}")
+            raise ProgramFailed(self.name, f"not after {within_s:g} s: {what}", self._log) from exc
 
     async def end(self) -> None:
         """SIGTERM, and SIGKILL for what does not listen."""

@@ -1,9 +1,8 @@
 """The story in a terminal: steps as they happen, and twelve nodes as bars that grow side by side."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-
-import asyncio
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -86,7 +85,10 @@ def _bars(fleets: Sequence[Fleet]) -> RenderableType:
     for name in fleets[0].nodes:
         grid.add_row(*(_bar(fleet, fleet.nodes[name]) for fleet in fleets))
     footers = (
-        Text.assemble(f"{fleet.warm:2} warm  {fleet.seconds:4.1f} s  ", (f"{fleet.replica.throttled} × 429", "red" if fleet.replica.throttled else "green"))
+        Text.assemble(
+            f"{fleet.warm:2} warm  {fleet.seconds:4.1f} s  ",
+            (f"{fleet.replica.throttled} × 429", "red" if fleet.replica.throttled else "green"),
+        )
         for fleet in fleets
     )
     grid.add_row(*footers)

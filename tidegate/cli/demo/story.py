@@ -42,8 +42,8 @@ async def tell(screen: Screen) -> DemoResult:
         screen.heading("Nothing floods the registry")
         screen.told(
             "step",
-            f"{len(NODES)} new nodes want one image of {LAYERS} layers ({PULL_COST} requests a pull); the replica bears "
-            f"{REQUESTS_PER_SECOND:g} requests/s with a burst of {BURST}, and {BANDWIDTH >> 20} MiB/s",
+            f"{len(NODES)} new nodes want one image of {LAYERS} layers ({PULL_COST} requests a pull); "
+            f"the replica bears {REQUESTS_PER_SECOND:g} requests/s, a burst of {BURST}, and {BANDWIDTH >> 20} MiB/s",
         )
         await cluster.ready()
         async with screen.race(fleets):

@@ -1,6 +1,8 @@
 """The scale-out without tidegate: every node for itself, or at most three at once."""
 
 import asyncio
+import itertools
+from collections.abc import Coroutine, Iterable
 
 from tidegate.cli.demo.fleet import DemoNode, Fleet, State
 from tidegate.cli.demo.scene import CUT_OFF_S, FIXED_BOUND
@@ -25,7 +27,7 @@ async def fixed_bound(fleet: Fleet, image: str) -> None:
     await _race(fleet, image, [_in_turn(fleet, name, image, slots) for name in fleet.nodes])
 
 
-async def _race(fleet: Fleet, image: str, pulls: list) -> None:
+async def _race(fleet: Fleet, image: str, pulls: list[Coroutine[None, None, None]]) -> None:
     tasks = [asyncio.create_task(pull) for pull in pulls]
     try:
         await fleet.watch(image, within_s=CUT_OFF_S)
@@ -36,16 +38,21 @@ async def _race(fleet: Fleet, image: str, pulls: list) -> None:
 
 
 async def _as_kubelet(fleet: Fleet, name: str, image: str) -> None:
-    back_off_s = FIRST_BACK_OFF_S
-    while not await _pull(fleet.nodes[name], fleet.runtimes[name], image):
-        await asyncio.sleep(back_off_s)
-        back_off_s = min(2 * back_off_s, LONGEST_BACK_OFF_S)
+    doubling = (min(FIRST_BACK_OFF_S * 2**tries, LONGEST_BACK_OFF_S) for tries in itertools.count())
+    await _until_pulled(fleet, name, image, pauses=doubling)
 
 
 async def _in_turn(fleet: Fleet, name: str, image: str, slots: asyncio.Semaphore) -> None:
     async with slots:
-        while not await _pull(fleet.nodes[name], fleet.runtimes[name], image):
-            await asyncio.sleep(RETRY_S)
+        await _until_pulled(fleet, name, image, pauses=itertools.repeat(RETRY_S))
+
+
+async def _until_pulled(fleet: Fleet, name: str, image: str, *, pauses: Iterable[float]) -> None:
+    """The race cuts it off."""
+    for pause_s in pauses:
+        if await _pull(fleet.nodes[name], fleet.runtimes[name], image):
+            return
+        await asyncio.sleep(pause_s)
 
 
 async def _pull(node: DemoNode, runtime: CriImages, image: str) -> bool:

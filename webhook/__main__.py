@@ -1,0 +1,147 @@
+"""`python -m webhook`: admission, nothing else. The composition root.
+
+Environment, files and the clock are read here and passed in. Without `--kubeconfig` and outside a Pod everything that
+needs the Kubernetes API is off. Ends with 0 after SIGTERM or SIGINT, with 2 when the call or the configuration is
+wrong, and with a traceback when a root task ended by itself.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry, make_asgi_app
+
+from tidegate import __version__
+from tidegate.config import Config, ConfigError, load
+from tidegate.kube.client import KubeClient
+from tidegate.kube.connection import Connection, ConnectionConfigError
+from tidegate.kube.reflector import Reflector
+from tidegate.kube.resources import NAMESPACES
+from tidegate.metrics import Metrics
+from tidegate.process import logs
+from tidegate.process.cluster import connection, has_service_account
+from tidegate.process.roots import forever
+from webhook.app import Health, create_app
+from webhook.gate import Gate, Namespaces
+from webhook.live import LiveConfig, check
+from webhook.namespaces import Standalone, Watched
+from webhook.serve import NotListening, serving
+from webhook.tls import ServingCertificate, TlsError
+
+log = structlog.get_logger()
+
+DRAIN_S = 5.0
+"""After SIGTERM in a cluster: reviews still come until every API server knows that this endpoint is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    config: Path
+    tls_cert: Path
+    tls_key: Path
+    port: int
+    metrics_port: int
+    kubeconfig: Path | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the webhook until it is told to stop."""
+    arguments = _parse(argv)
+    logs.configure()
+    in_cluster = arguments.kubeconfig is not None or has_service_account(os.environ)
+    try:
+        config = load(arguments.config)
+        check(config, standalone=not in_cluster)
+        certificate = ServingCertificate(arguments.tls_cert, arguments.tls_key)
+        cluster = connection(arguments.kubeconfig, os.environ) if in_cluster else None
+    except (ConfigError, ConnectionConfigError, TlsError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - the person who started it reads this
+        return 2
+    code = 0
+    try:
+        uvloop.run(_until_told(arguments, config, certificate, cluster))
+    except* NotListening as group:
+        print(_first(group), file=sys.stderr)  # noqa: T201 - the person who started it reads this
+        code = 2
+    return code
+
+
+def _first(group: BaseExceptionGroup[NotListening]) -> BaseException:
+    one = group.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
+
+
+async def _until_told(
+    arguments: Arguments, config: Config, certificate: ServingCertificate, cluster: Connection | None
+) -> None:
+    """Serve until a signal comes or a root task ends; then go on for as long as reviews may still come."""
+    stopping, health = asyncio.Event(), Health()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_serve(arguments, config, certificate, cluster, health), name="serve")
+        await stopping.wait()
+        log.info("webhook.stopping")
+        health.draining = True
+        if cluster is not None:
+            await asyncio.sleep(DRAIN_S)
+        running.cancel()
+    log.info("webhook.stopped")
+
+
+async def _serve(
+    arguments: Arguments, config: Config, certificate: ServingCertificate, cluster: Connection | None, health: Health
+) -> None:
+    metrics = Metrics(CollectorRegistry(), program="webhook")
+    live = LiveConfig(arguments.config, config, metrics=metrics, health=health, standalone=cluster is None)
+    async with AsyncExitStack() as stack:
+        rules = await stack.enter_async_context(live.opened())
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        namespaces: Namespaces = Standalone()
+        synced = asyncio.Event()
+        if cluster is not None:
+            client = await stack.enter_async_context(KubeClient(cluster))
+            reflector = Reflector(client, NAMESPACES)
+            tasks.create_task(forever("watch namespaces", reflector.run()))
+            namespaces, synced = Watched(reflector), reflector.synced
+        gate = Gate(rules, namespaces=namespaces, metrics=metrics)
+        tasks.create_task(forever("follow configuration", live.follow(gate)))
+        tasks.create_task(forever("follow certificate", certificate.follow()))
+        scraped = make_asgi_app(metrics.registry)
+        await stack.enter_async_context(serving(scraped, port=arguments.metrics_port))
+        app = create_app(gate, health=health, metrics=metrics)
+        await stack.enter_async_context(serving(app, port=arguments.port, tls=certificate.context))
+        log.info("webhook.started", version=__version__, port=arguments.port, registries=sorted(rules.hosts))
+        if cluster is not None:
+            await synced.wait()
+        health.ready.set()
+        log.info("webhook.ready")
+        await asyncio.Event().wait()
+
+
+def _parse(argv: Sequence[str] | None) -> Arguments:
+    parser = argparse.ArgumentParser(prog="webhook", description="Judge admission reviews by what the replica holds.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
+    parser.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="PEM chain to serve")
+    parser.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its private key")
+    parser.add_argument("--port", type=int, default=8443, metavar="N", help="reviews and probes; default: %(default)s")
+    parser.add_argument("--metrics-port", type=int, default=8080, metavar="N", help="metrics; default: %(default)s")
+    parser.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account, if any"
+    )
+    return Arguments(**vars(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

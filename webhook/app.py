@@ -1,0 +1,160 @@
+"""HTTP: paths, bodies and status codes. A broken review is a 4xx; everything else is a verdict, never a 5xx of ours."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from tidegate.config.quantities import seconds
+from tidegate.findings import Mode
+from tidegate.metrics import Metrics
+from webhook.gate import Asked, Gate
+from webhook.review import MalformedReview, decode, encode
+from webhook.review import Response as Answer
+
+log = structlog.get_logger()
+
+MOST_BYTES = 16 << 20
+MOST_WAITING = 4096
+"""Reviews in flight; those beyond are answered from memory alone."""
+DEFAULT_TIMEOUT_S = 10.0
+LONGEST_TIMEOUT_S = 30.0
+_MARGIN_S = 0.5
+_MARGIN_SHARE = 0.25
+_JSON = "application/json"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Health:
+    """What the probes tell. Readiness is latched: later faults are metrics, so that replicas never leave together."""
+
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+    """Check → `ok`, or what is wrong."""
+
+
+def create_app(gate: Gate, *, health: Health, metrics: Metrics) -> FastAPI:
+    """The webhook's routes. Reviews go through plain routes, as nothing is left for a framework to validate."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    reviews = Reviews(gate, health=health, metrics=metrics)
+    app.add_route("/validate", reviews.handler("validate", mode=None), methods=["POST"])
+    app.add_route("/validate/enforce", reviews.handler("enforce", mode=Mode.ENFORCE), methods=["POST"])
+    app.add_route("/validate/other", reviews.handler("other", mode=None), methods=["POST"])
+    app.add_route("/mutate", reviews.mutate, methods=["POST"])
+    app.add_route("/livez", _livez, methods=["GET"])
+    app.add_route("/readyz", _readyz(health), methods=["GET"])
+    return app
+
+
+class Reviews:
+    """From a request to an answer."""
+
+    def __init__(self, gate: Gate, *, health: Health, metrics: Metrics) -> None:
+        self._gate = gate
+        self._health = health
+        self._metrics = metrics
+        self._waiting = 0
+
+    def handler(self, webhook: str, *, mode: Mode | None) -> Handler:
+        """The handler of one validating path."""
+        duration = self._metrics.review_duration.labels(webhook)
+        now = asyncio.get_running_loop().time
+
+        async def validate(request: Request) -> Response:
+            began = now()
+            try:
+                review = decode(await _body(request))
+                timeout_s = timeout_of(request.query_params)
+            except Refused as exc:
+                return PlainTextResponse(str(exc), exc.status)
+            except MalformedReview as exc:
+                return PlainTextResponse(str(exc), HTTPStatus.BAD_REQUEST)
+            except ClientDisconnect:
+                return PlainTextResponse("", HTTPStatus.BAD_REQUEST)
+            crowded = self._waiting >= MOST_WAITING
+            deadline = began if crowded else began + timeout_s - min(_MARGIN_S, timeout_s * _MARGIN_SHARE)
+            self._waiting += 1
+            try:
+                answer = await self._gate.answer(review, Asked(webhook, mode, deadline))
+            finally:
+                self._waiting -= 1
+            duration.observe(now() - began)
+            return self._respond(answer)
+
+        return validate
+
+    async def mutate(self, request: Request) -> Response:
+        """Changes nothing; the answer still has its uid, as the API server insists on one."""
+        try:
+            review = decode(await _body(request))
+        except Refused as exc:
+            return PlainTextResponse(str(exc), exc.status)
+        except MalformedReview as exc:
+            return PlainTextResponse(str(exc), HTTPStatus.BAD_REQUEST)
+        return self._respond(Answer(uid=review.uid, allowed=True))
+
+    def _respond(self, answer: Answer) -> Response:
+        headers = {"Connection": "close"} if self._health.draining else None
+        return Response(encode(answer), media_type=_JSON, headers=headers)
+
+
+class Refused(Exception):
+    """The body is not taken; `status` says why."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def timeout_of(query: Mapping[str, str]) -> float:
+    """Seconds that the API server waits, from its `?timeout=10s`; what is no duration counts as the default."""
+    with contextlib.suppress(ValueError):
+        given = seconds(query.get("timeout", ""))
+        if given > 0:
+            return min(given, LONGEST_TIMEOUT_S)
+    return DEFAULT_TIMEOUT_S
+
+
+async def _body(request: Request) -> bytes:
+    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if kind != _JSON:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MOST_BYTES:
+        raise _too_large()
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise _too_large()
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large() -> Refused:
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {MOST_BYTES} bytes")
+
+
+async def _livez(_: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+def _readyz(health: Health) -> Handler:
+    async def readyz(request: Request) -> Response:
+        ready = health.ready.is_set()
+        text = "ok" if ready else "not ready"
+        if "verbose" in request.query_params:
+            lines = [f"[{'+' if words == 'ok' else '-'}]{check} {words}" for check, words in health.notes.items()]
+            text = "\n".join([*lines, text])
+        return PlainTextResponse(text, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return readyz

@@ -1,0 +1,121 @@
+"""The configuration in force: read from the file, turned into rules, and replaced when the file changes.
+
+An invalid new file keeps the old one; the log, `tidegate_config_valid` and `/readyz?verbose` say so.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Never
+
+import structlog
+
+from tidegate.completeness import Checker
+from tidegate.config import Config, ConfigError, load
+from tidegate.config.policy import compile_policy
+from tidegate.metrics import Metrics
+from tidegate.replicas import open_registries
+from webhook.app import Health
+from webhook.gate import Gate, Rules
+
+log = structlog.get_logger()
+
+_LOOK_S = 1.0
+_LEAVE_S = 35.0
+"""Past the longest review: rules that were replaced are closed when nobody can be using them any more."""
+_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+
+
+def check(config: Config, *, standalone: bool) -> None:
+    """Refuse rules that cannot work without the Kubernetes API. Raises ConfigError."""
+    keys = compile_policy(config.policy).label_keys - {_NAMESPACE_LABEL} if standalone else frozenset()
+    if keys:
+        message = (
+            f"policy.rules: nobody knows a namespace's labels here ({', '.join(sorted(keys))}); "
+            f"match {_NAMESPACE_LABEL}, or run in a cluster"
+        )
+        raise ConfigError(message)
+
+
+@asynccontextmanager
+async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
+    """The rules of one configuration, with the clients that they ask by."""
+    async with open_registries(config, metrics=metrics) as registries:
+        checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
+        try:
+            yield Rules(compile_policy(config.policy), frozenset(registries), checker)
+        finally:
+            await checker.aclose()
+
+
+class LiveConfig:
+    """Follows the file for one gate."""
+
+    def __init__(self, path: Path, config: Config, *, metrics: Metrics, health: Health, standalone: bool) -> None:
+        self._path = path
+        self._config = config
+        self._metrics = metrics
+        self._health = health
+        self._standalone = standalone
+        self._stamp = _stamp_of(path)
+        self._current = AsyncExitStack()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Rules]:
+        """The rules of the first configuration; those in force at the end are closed with it."""
+        self._say("ok")
+        rules = await self._open(self._config)
+        try:
+            yield rules
+        finally:
+            await self._current.aclose()
+
+    async def follow(self, gate: Gate) -> Never:
+        """Replace the gate's rules whenever the file holds another valid configuration."""
+        async with asyncio.TaskGroup() as leaving:
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                stamp = _stamp_of(self._path)
+                if stamp == self._stamp:
+                    continue
+                self._stamp = stamp
+                config = await self._read()
+                if config is not None and config != self._config:
+                    leaving.create_task(_close_later(self._current), name="close replaced rules")
+                    gate.rules, self._config = await self._open(config), config
+                    log.info("config.reloaded", registries=sorted(gate.rules.hosts))
+
+    async def _open(self, config: Config) -> Rules:
+        self._current = AsyncExitStack()
+        return await self._current.enter_async_context(rules_of(config, metrics=self._metrics))
+
+    async def _read(self) -> Config | None:
+        try:
+            config = await asyncio.to_thread(load, self._path)
+            check(config, standalone=self._standalone)
+        except ConfigError as exc:
+            self._say(str(exc))
+            log.warning("config.refused", error=str(exc))
+            return None
+        self._say("ok")
+        return config
+
+    def _say(self, words: str) -> None:
+        self._metrics.config_valid.set(words == "ok")
+        self._health.notes["config"] = words
+
+
+def _stamp_of(path: Path) -> object:
+    try:
+        seen = path.stat()
+    except OSError as exc:
+        return str(exc)
+    return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+
+
+async def _close_later(replaced: AsyncExitStack) -> None:
+    try:
+        await asyncio.sleep(_LEAVE_S)
+    finally:
+        await replaced.aclose()

@@ -1,0 +1,67 @@
+"""Two uvicorn servers in one loop: reviews over TLS, metrics beside them; and how they end."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+
+KEEP_ALIVE_S = 120
+"""Longer than the 90 s for which an API server keeps an idle connection: it, not we, decides when one ends."""
+_GRACE_S = 5
+_START_S = 10.0
+_POLL_S = 0.01
+
+
+class NotListening(OSError):
+    """The port cannot be had."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the composition root."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(
+    app: Any,  # noqa: ANN401 - an ASGI application
+    *,
+    port: int,
+    host: str = "0.0.0.0",
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[None]:
+    """Serve while the block runs; requests in flight are answered before it ends. Raises NotListening."""
+    server = _Server(
+        uvicorn.Config(
+            app, host=host, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
+            log_config=None, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S, backlog=4096,
+            ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
+        )
+    )  # fmt: skip
+    task = asyncio.create_task(_run(server, port), name=f"serve {port}")
+    try:
+        async with asyncio.timeout(_START_S):
+            while not server.started:
+                if task.done():
+                    await task
+                await asyncio.sleep(_POLL_S)
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run(server: uvicorn.Server, port: int) -> None:
+    """Uvicorn leaves by SystemExit when it cannot bind; here that is an error with words."""
+    try:
+        await server.serve()
+    except SystemExit as exc:
+        message = f"port {port} cannot be listened on: is it taken?"
+        raise NotListening(message) from exc

@@ -1,0 +1,57 @@
+"""Who is judged: a review's object as policy sees it, and what needs no judging at all."""
+
+from collections.abc import Sequence
+
+from tidegate.policy import Holding, Subject
+from tidegate.workload import ImageUse, WorkloadView, new_images, view
+from webhook.review import Review
+
+_JUDGED = frozenset({"CREATE", "UPDATE"})
+_NODES = "system:nodes"
+_EPHEMERAL = "ephemeralcontainers"
+_WITHOUT_IMAGES = frozenset({"status", "scale", "resize", "eviction", "binding"})
+
+
+def object_of(review: Review) -> WorkloadView | None:
+    """The object if it holds images and this operation can bring new ones, else None. Raises MalformedObject."""
+    if review.operation not in _JUDGED or review.sub_resource in _WITHOUT_IMAGES or review.new is None:
+        return None
+    seen = view(review.kind.group, review.kind.kind, review.new)
+    if seen is None or seen.being_deleted or _is_mirror_pod(seen, review):
+        return None
+    return seen
+
+
+def uses_to_judge(seen: WorkloadView, review: Review) -> Sequence[ImageUse]:
+    """Images that the old object did not have: only a new image is judged, and nothing excuses one."""
+    if review.operation != "UPDATE" or review.old is None:
+        return seen.images
+    before = view(review.kind.group, review.kind.kind, review.old)
+    return seen.images if before is None else new_images(before, seen)
+
+
+def subject_of(seen: WorkloadView, review: Review) -> Subject:
+    """The object as policy sees it."""
+    return Subject(
+        namespace=review.namespace,
+        user=review.user_info.username,
+        labels=seen.labels,
+        holding=_holding(seen, review),
+        owned_pod=seen.is_pod and seen.owner is not None,
+    )
+
+
+def _holding(seen: WorkloadView, review: Review) -> Holding:
+    if review.sub_resource == _EPHEMERAL:
+        return Holding.ALWAYS_ADMIT
+    if seen.is_pod:
+        if seen.owner is not None and seen.owner.kind == "DaemonSet":
+            return Holding.ALWAYS_ADMIT
+        gateable = review.operation == "CREATE" and not seen.node_name
+        return Holding.POSSIBLE if gateable else Holding.NEVER
+    return Holding.NEVER if seen.kind == "DaemonSet" else Holding.POSSIBLE
+
+
+def _is_mirror_pod(seen: WorkloadView, review: Review) -> bool:
+    """All four signs: annotation, owner and node name on the object, and a node that asks. One alone can be forged."""
+    return seen.is_mirror and _NODES in (review.user_info.groups or ())

@@ -1,0 +1,161 @@
+"""What people read when something is refused: which image, on which replica, what is missing, and what to do."""
+
+from collections import Counter
+
+from tidegate.findings import Finding, ImageFinding, Missing
+from tidegate.policy import Decision
+
+WARNING_LIMIT = 120
+"""Characters of a warning, as the API server's own convention has it."""
+IMAGES_LIMIT = 512
+"""Characters of the audit annotation that lists images."""
+_IMAGE_LIMIT = 300
+_DETAIL_LIMIT = 120
+_SHORT_DIGEST = 12
+_DIGEST_MARK = "@sha256:"
+
+
+def denial(decision: Decision) -> str:
+    """The whole sentence for kubectl: the worst image, and how many more."""
+    worst = decision.worst
+    text = f"{worst.finding.value}: {_middle(printable(worst.image), _IMAGE_LIMIT)} {_says(worst)}; {_advice(worst)}"
+    return text + _more(decision)
+
+
+def warning(finding: ImageFinding) -> str:
+    """The same in at most `WARNING_LIMIT` characters."""
+    said = f" {_says(finding)}"
+    prefix = f"tidegate: {finding.finding.value}: "
+    room = WARNING_LIMIT - len(prefix) - len(said)
+    least = 24
+    if room < least:
+        said = said[: WARNING_LIMIT - len(prefix) - least - 1] + "…"
+        room = least
+    return prefix + _middle(_short(printable(finding.image)), room) + said
+
+
+def images(decision: Decision) -> str:
+    """`image=finding` of all images, as far as they fit."""
+    parts: list[str] = []
+    room = IMAGES_LIMIT
+    for finding, _ in decision.judged:
+        part = f"{_short(printable(finding.image))}={finding.finding.value}"
+        if len(part) + 1 > room:
+            parts.append(f"+{len(decision.judged) - len(parts)}")
+            break
+        parts.append(part)
+        room -= len(part) + 1
+    return ",".join(parts)
+
+
+def quantity(count: int) -> str:
+    """Bytes for people: `1.1 GB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":  # noqa: PLR2004 - decimal, as registries and invoices count
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"  # noqa: PLR2004
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def lacking(missing: Missing) -> str:
+    """`3 of 12 blobs, 1.1 GB`."""
+    parts = []
+    if missing.manifests:
+        parts.append(f"{missing.manifests} manifest{'s' if missing.manifests > 1 else ''}")
+    if missing.blobs:
+        parts.append(f"{missing.blobs} of {missing.of_blobs} blobs")
+    if missing.bytes:
+        parts.append(quantity(missing.bytes))
+    return ", ".join(parts) or "a part of it"
+
+
+def printable(text: str) -> str:
+    """Without what the API server drops a whole warning for: control characters and lone surrogates."""
+    return "".join(c if c.isprintable() else "?" for c in text[:4096])
+
+
+def _says(finding: ImageFinding) -> str:
+    where = finding.replica or "its replica"
+    detail = f" ({_middle(printable(finding.detail), _DETAIL_LIMIT)})" if finding.detail else ""
+    match finding.finding:
+        case Finding.MALFORMED:
+            return f"is no image reference{detail}"
+        case Finding.NOT_PINNED:
+            return "is not pinned by digest"
+        case Finding.UNLISTED:
+            return "is of a registry that this cluster does not list"
+        case Finding.ABSENT:
+            return f"is not on {where} yet"
+        case Finding.INCOMPLETE:
+            return f"is not whole on {where}: {lacking(finding.missing)} missing"
+        case Finding.MISMATCH:
+            return f"is something else on {where}{detail}"
+        case Finding.UNSUPPORTED:
+            return f"cannot run from {where}{detail}"
+        case Finding.UNAUTHORIZED:
+            return f"could not be checked: {where} refused tidegate{detail}"
+        case Finding.THROTTLED:
+            return f"could not be checked: {where} is throttling"
+        case Finding.UNREACHABLE:
+            return f"could not be checked: {where} does not answer{detail}"
+        case Finding.DEADLINE:
+            return f"could not be checked in time on {where}"
+        case Finding.OK | Finding.EXEMPT | Finding.UNCHANGED:
+            return f"is {finding.finding.value}"
+
+
+def _advice(finding: ImageFinding) -> str:
+    match finding.finding:
+        case Finding.MALFORMED:
+            return "correct the image string"
+        case Finding.NOT_PINNED:
+            return "write it as NAME:TAG@sha256:…"
+        case Finding.UNLISTED:
+            return "use a listed registry, or have this one listed"
+        case Finding.ABSENT:
+            return "if it was pushed, replication is under way: apply again in a minute; else push it"
+        case Finding.INCOMPLETE:
+            return "replication is under way: apply again in a minute"
+        case Finding.MISMATCH:
+            return "do not run it; have the registry's owner compare the replica with home"
+        case Finding.UNSUPPORTED:
+            return "build it for this cluster's platforms with a current builder"
+        case Finding.UNAUTHORIZED:
+            return "check `auth` in tidegate's configuration"
+        case Finding.THROTTLED:
+            after = f"{finding.retry_after_s:.0f} s" if finding.retry_after_s else "a minute"
+            return f"apply again in {after}"
+        case Finding.UNREACHABLE | Finding.DEADLINE:
+            return "apply again; if it stays so, check the replica"
+        case Finding.OK | Finding.EXEMPT | Finding.UNCHANGED:
+            return "nothing is to be done"
+
+
+def _more(decision: Decision) -> str:
+    others = Counter(
+        finding.finding.value
+        for finding, _ in decision.judged
+        if finding is not decision.worst and finding.finding not in _HARMLESS
+    )
+    if not others:
+        return ""
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+    return f" (and {others.total()} more: {listed})"
+
+
+_HARMLESS = frozenset({Finding.OK, Finding.EXEMPT, Finding.UNCHANGED})
+
+
+def _short(image: str) -> str:
+    """With the digest cut to what people compare."""
+    at = image.find(_DIGEST_MARK)
+    return image if at < 0 else image[: at + len(_DIGEST_MARK) + _SHORT_DIGEST]
+
+
+def _middle(text: str, limit: int) -> str:
+    """At most `limit` characters, the middle left out: both ends of an image name tell something."""
+    if len(text) <= limit:
+        return text
+    head = (limit - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"

@@ -1,0 +1,79 @@
+"""The certificate that is served, and its replacement while connections go on.
+
+A pair is proven in a scratch context before it touches the live one: loading a certificate with a key of another pair
+raises *and* leaves the live context unable to shake hands (seen with CPython 3.11).
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Never
+
+import structlog
+
+log = structlog.get_logger()
+
+_LOOK_S = 2.0
+
+
+class TlsError(ValueError):
+    """The pair cannot be served; the text says which file, and why."""
+
+
+class ServingCertificate:
+    """A TLS context that follows two files."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Load the pair. Raises TlsError."""
+        self._certificate = certificate
+        self._key = key
+        self._loaded = self._stamp()
+        self.context = _proven(certificate, key)
+
+    async def follow(self) -> Never:
+        """Load what the files hold whenever they change; a pair that does not fit is passed over until it does."""
+        refused = None
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            stamp = self._stamp()
+            if stamp in {self._loaded, refused}:
+                continue
+            try:
+                self._load()
+            except TlsError as exc:
+                refused = stamp
+                log.warning("certificate.refused", error=str(exc))
+            else:
+                self._loaded = stamp
+                log.info("certificate.loaded", certificate=str(self._certificate))
+
+    def _load(self) -> None:
+        """Prove first; both reads come from one folder, so that a Secret swapped between them is seen as a whole."""
+        certificate, key = self._certificate.resolve(), self._key.resolve()
+        _proven(certificate, key)
+        self.context.load_cert_chain(certificate, key)
+
+    def _stamp(self) -> tuple[object, ...]:
+        return tuple(_stamp_of(path) for path in (self._certificate, self._key))
+
+
+def _stamp_of(path: Path) -> object:
+    try:
+        seen = path.stat()
+    except OSError as exc:
+        return str(exc)
+    return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+
+
+def _proven(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as exc:
+        reason = getattr(exc, "reason", None) or exc.strerror or exc
+        message = (
+            f"--tls-cert {certificate}, --tls-key {key}: {reason}; give a PEM chain and the key that belongs to it"
+        )
+        raise TlsError(message) from exc
+    return context
