@@ -180,7 +180,7 @@ class Reflector(Generic[T]):
             label_selector=self._labels,
             field_selector=self._fields,
             watching=Watching(
-                server_s=self._watching.server_s * self._chance.uniform(0.75, 1.0), silence_s=self._watching.silence_s
+                server_s=self._watching.server_s * self._chance.uniform(0.75, 1.0), slack_s=self._watching.slack_s
             ),
         )
         async with aclosing(stream) as stream:

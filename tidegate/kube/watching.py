@@ -46,10 +46,12 @@ class WatchEvent(Generic[T]):
 class Watching:
     """Bounds of one watch, in seconds."""
 
-    server_s: float = 300.0
-    """The server is asked to end the stream after this."""
-    silence_s: float = 150.0
-    """A stream without a line for this long has failed: the API server sends bookmarks about once a minute."""
+    server_s: float = 240.0
+    """The server is asked to end the stream after this. A server that hangs is not noticed before: a collection where
+    nothing happens is silent for minutes (kube-apiserver 1.36: 120 s to the first bookmark, then one a minute), so
+    silence proves nothing."""
+    slack_s: float = 20.0
+    """How much later than that it may end; then it has failed."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -81,7 +83,8 @@ async def events(
     with as_kube_errors(f"watch {resource.plural}"):
         async with asyncio.timeout(_OPEN_S) as limit, opening as response:
             limit.reschedule(None)
-            async for line in _lines(response, silence_s=watching.silence_s):
+            last = asyncio.get_running_loop().time() + watching.server_s + watching.slack_s
+            async for line in _lines(response, last=last):
                 event = _decode(line, resource=resource, decoder=decoder)
                 if event is not None:
                     yield event
@@ -107,11 +110,11 @@ def _decode(line: bytes, *, resource: Resource[T], decoder: msgspec.json.Decoder
         return None
 
 
-async def _lines(response: aiohttp.ClientResponse, *, silence_s: float) -> AsyncIterator[bytes]:
-    """Cut the stream into lines; what follows the last newline of a broken stream is dropped."""
+async def _lines(response: aiohttp.ClientResponse, *, last: float) -> AsyncIterator[bytes]:
+    """Cut the stream into lines until `last` (loop time); what follows the last newline of a broken one is dropped."""
     rest = bytearray()
     while True:
-        async with asyncio.timeout(silence_s):
+        async with asyncio.timeout_at(last):
             chunk = await response.content.readany()
         if not chunk:
             return

@@ -42,8 +42,6 @@ class Server(Protocol):
     """An API server under test, with our CRDs if it knows such a thing."""
 
     client: KubeClient
-    bookmark_s: float
-    """A watch that is asked to end after this brings a bookmark before it ends."""
 
     async def forget(self) -> None:
         """Make it forget all history up to now."""

@@ -227,6 +227,8 @@ class Api:
         self._opened(request)
         try:
             self._store.watch(target.collection, watcher, since=int(version) or None)
+            if not int(version) and (line := watcher.bookmark(self._store.version)):
+                watcher.put(line)  # what was there has been told
         except errors.Refused as refused:  # the watch cache answers 200 and puts its refusal into the stream
             await response.write(encoded("ERROR", msgspec.json.encode(refused.status)))
             return response

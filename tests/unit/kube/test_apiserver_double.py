@@ -15,7 +15,6 @@ from tidegate.testing.apiserver_conformance_lists import ListsConformance, Watch
 class Double:
     client: KubeClient
     api: ApiServerDouble
-    bookmark_s: float = 1.0
 
     async def forget(self) -> None:
         self.api.compact()
@@ -23,7 +22,7 @@ class Double:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Double]:
-    async with ApiServerDouble(bookmark_s=0.02) as api, KubeClient(api.connection()) as client:
+    async with ApiServerDouble() as api, KubeClient(api.connection()) as client:
         yield Double(client, api)
 
 
