@@ -38,7 +38,7 @@ from webhook.tls import ServingCertificate, TlsError
 
 log = structlog.get_logger()
 
-DRAIN_S = 5.0
+DRAIN_S = 3.0
 """After SIGTERM in a cluster: reviews still come until every API server knows that this endpoint is gone."""
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from tidegate.config.quantities import seconds
-from tidegate.findings import Mode
+from tidegate.findings import Finding, Mode, Verdict
 from tidegate.metrics import Metrics
 from webhook.gate import Asked, Gate
 from webhook.review import MalformedReview, decode, encode
@@ -27,6 +27,7 @@ DEFAULT_TIMEOUT_S = 10.0
 LONGEST_TIMEOUT_S = 30.0
 _MARGIN_S = 0.5
 _MARGIN_SHARE = 0.25
+_BODY_S = 10.0
 _JSON = "application/json"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -85,6 +86,9 @@ class Reviews:
             self._waiting += 1
             try:
                 answer = await self._gate.answer(review, Asked(webhook, mode, deadline))
+            except Exception:  # a fault of ours must not become a 5xx, which failurePolicy would decide about
+                log.exception("review.failed", uid=review.uid, kind=review.kind.kind, namespace=review.namespace)
+                answer = self._gate.answer_to_fault(review, Asked(webhook, mode, deadline))
             finally:
                 self._waiting -= 1
             duration.observe(now() - began)
@@ -100,7 +104,8 @@ class Reviews:
             return PlainTextResponse(str(exc), exc.status)
         except MalformedReview as exc:
             return PlainTextResponse(str(exc), HTTPStatus.BAD_REQUEST)
-        return self._respond(Answer(uid=review.uid, allowed=True))
+        unjudged = {"verdict": Verdict.ALLOW.value, "finding": Finding.EXEMPT.value, "images": ""}
+        return self._respond(Answer(uid=review.uid, allowed=True, audit_annotations=unjudged))
 
     def _respond(self, answer: Answer) -> Response:
         headers = {"Connection": "close"} if self._health.draining else None
@@ -125,18 +130,19 @@ def timeout_of(query: Mapping[str, str]) -> float:
 
 
 async def _body(request: Request) -> bytes:
-    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if kind != _JSON:
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MOST_BYTES:
         raise _too_large()
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise _too_large()
-        parts.append(part)
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > MOST_BYTES:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError as exc:
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"the body was not there after {_BODY_S:g} s") from exc
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from tidegate.findings import FAILURES, Finding, ImageFinding, Mode, Verdict
 from tidegate.metrics import Metrics
-from tidegate.policy import BREAK_GLASS_LABEL, Decision, Policy, Settings, Subject, decide, mode_of, static_finding
+from tidegate.policy import Decision, Policy, Settings, Subject, breaks_glass, decide, mode_of, static_finding
 from tidegate.reference import ImageReference, InvalidReference
 from tidegate.workload import MalformedObject, WorkloadView
 from webhook import texts
@@ -24,6 +24,8 @@ from webhook.subjects import object_of, subject_of, uses_to_judge
 log = structlog.get_logger()
 
 _REMEMBERED_REFERENCES = 8192
+_LONGEST_REMEMBERED = 512
+"""Characters: an author may write megabytes, and memory is for what is likely to come again."""
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _OTHER_REGISTRIES = "other"
 
@@ -97,9 +99,19 @@ class Gate:
         )  # fmt: skip
         return respond(review.uid, judged.decision, judged.mode)
 
+    def answer_to_fault(self, review: Review, asked: Asked) -> Response:
+        """When judging itself failed: nothing was learned, which policy treats as a replica that cannot be asked."""
+        labels = self._labels(review.namespace)
+        settings = self.rules.policy.settings_for(labels)
+        finding = ImageFinding("", Finding.UNREACHABLE, detail="a fault in tidegate; see its log")
+        decision = decide([finding], settings=settings, subject=Subject(namespace=review.namespace))
+        judged = Judged(decision, self._mode(labels, settings, asked), review.kind.kind)
+        self._count(judged, asked)
+        return respond(review.uid, decision, judged.mode)
+
     async def _judge(self, review: Review, asked: Asked) -> Judged:
         rules = self.rules
-        labels = {**self._namespaces.labels(review.namespace), _NAMESPACE_LABEL: review.namespace}
+        labels = self._labels(review.namespace)
         settings = rules.policy.settings_for(labels)
         mode = self._mode(labels, settings, asked)
         name = f"{review.kind.kind} {review.namespace}/{review.name}"
@@ -110,8 +122,7 @@ class Gate:
             name = f"{review.kind.kind} {review.namespace}/{review.name or seen.name or seen.generate_name}"
             decision = await self._decide(seen, review, rules, settings, asked)
         except MalformedObject as exc:
-            finding = ImageFinding("", Finding.MALFORMED, detail=str(exc)[:256])
-            decision = decide([finding], settings=settings, subject=Subject())
+            decision = _of_malformed(exc, review, rules, settings)
         return Judged(decision, mode, name)
 
     async def _decide(
@@ -139,9 +150,12 @@ class Gate:
             findings.extend(await _check(rules.checker, unknown, _patience(settings, asked)))
         return decide(findings, settings=settings, subject=subject)
 
+    def _labels(self, namespace: str) -> Mapping[str, str]:
+        return {**self._namespaces.labels(namespace), _NAMESPACE_LABEL: namespace}
+
     def _mode(self, labels: Mapping[str, str], settings: Settings, asked: Asked) -> Mode:
         """Break-glass wins over the path: the label that the API server selects by may lag behind."""
-        if asked.mode is None or BREAK_GLASS_LABEL in labels:
+        if asked.mode is None or breaks_glass(labels):
             return mode_of(labels, settings)
         return asked.mode
 
@@ -152,7 +166,8 @@ class Gate:
                 known = ImageReference.parse(image)
             except InvalidReference as exc:
                 known = exc.with_traceback(None)
-            self._references[image] = known
+            if len(image) <= _LONGEST_REMEMBERED:
+                self._references[image] = known
         return known
 
     def _count(self, judged: Judged, asked: Asked) -> None:
@@ -160,8 +175,7 @@ class Gate:
         metrics.reviews.labels(asked.webhook, judged.mode.value, decision.verdict.value).inc()
         for finding, verdict in decision.judged:
             metrics.findings.labels(self._host(finding.image), finding.finding.value).inc()
-            let_in = verdict in {Verdict.ALLOW, Verdict.WARN} or judged.mode is not Mode.ENFORCE
-            if finding.finding in FAILURES and let_in:
+            if finding.finding in FAILURES and verdict in {Verdict.ALLOW, Verdict.WARN}:
                 metrics.fail_open.labels(finding.finding.value).inc()
 
     def _host(self, image: str) -> str:
@@ -170,6 +184,15 @@ class Gate:
         if isinstance(reference, ImageReference) and reference.domain in self.rules.hosts:
             return reference.domain
         return _OTHER_REGISTRIES
+
+
+def _of_malformed(exc: MalformedObject, review: Review, rules: Rules, settings: Settings) -> Decision:
+    """An object that nobody can read is its author's fault; exemptions by namespace or user still hold."""
+    subject = Subject(namespace=review.namespace, user=review.user_info.username)
+    finding = static_finding(
+        "", InvalidReference("", str(exc)), policy=rules.policy, settings=settings, subject=subject, listed=rules.hosts
+    )
+    return decide([finding] if finding is not None else (), settings=settings, subject=subject)
 
 
 def respond(uid: str, decision: Decision, mode: Mode) -> Response:

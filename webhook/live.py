@@ -6,6 +6,7 @@ An invalid new file keeps the old one; the log, `tidegate_config_valid` and `/re
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Never
 
@@ -81,10 +82,18 @@ class LiveConfig:
                     continue
                 self._stamp = stamp
                 config = await self._read()
-                if config is not None and config != self._config:
+                if config is None or config == self._config:
+                    continue
+                if self._asks_alike(config):  # what was learned about replicas stays
+                    gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
+                else:
                     leaving.create_task(_close_later(self._current), name="close replaced rules")
-                    gate.rules, self._config = await self._open(config), config
-                    log.info("config.reloaded", registries=sorted(gate.rules.hosts))
+                    gate.rules = await self._open(config)
+                self._config = config
+                log.info("config.reloaded", registries=sorted(gate.rules.hosts))
+
+    def _asks_alike(self, config: Config) -> bool:
+        return config.registries == self._config.registries and config.cluster == self._config.cluster
 
     async def _open(self, config: Config) -> Rules:
         self._current = AsyncExitStack()

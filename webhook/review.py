@@ -14,6 +14,7 @@ API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
 _LONGEST_UID = 256
 _NULL = b"null"
+_BRING_AN_OBJECT = frozenset({"CREATE", "UPDATE"})
 
 
 class MalformedReview(ValueError):
@@ -109,6 +110,9 @@ def decode(body: bytes) -> Review:
         raise MalformedReview(message)
     if not 0 < len(review.uid) <= _LONGEST_UID:
         message = "the request's uid is empty or too long"
+        raise MalformedReview(message)
+    if review.operation in _BRING_AN_OBJECT and review.new is None:
+        message = f"the {review.operation} of a {review.kind.kind[:64]} has no object"
         raise MalformedReview(message)
     return review
 

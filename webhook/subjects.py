@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tidegate.policy import Holding, Subject
-from tidegate.workload import ImageUse, WorkloadView, new_images, view
+from tidegate.workload import ImageUse, MalformedObject, WorkloadView, new_images, view
 from webhook.review import Review
 
 _JUDGED = frozenset({"CREATE", "UPDATE"})
@@ -17,7 +17,9 @@ def object_of(review: Review) -> WorkloadView | None:
     if review.operation not in _JUDGED or review.sub_resource in _WITHOUT_IMAGES or review.new is None:
         return None
     seen = view(review.kind.group, review.kind.kind, review.new)
-    if seen is None or seen.being_deleted or _is_mirror_pod(seen, review):
+    if seen is None or _is_mirror_pod(seen, review):
+        return None
+    if review.operation == "UPDATE" and seen.being_deleted:  # on CREATE it is only what an author wrote
         return None
     return seen
 
@@ -26,7 +28,10 @@ def uses_to_judge(seen: WorkloadView, review: Review) -> Sequence[ImageUse]:
     """Images that the old object did not have: only a new image is judged, and nothing excuses one."""
     if review.operation != "UPDATE" or review.old is None:
         return seen.images
-    before = view(review.kind.group, review.kind.kind, review.old)
+    try:
+        before = view(review.kind.group, review.kind.kind, review.old)
+    except MalformedObject:  # then every image is new
+        return seen.images
     return seen.images if before is None else new_images(before, seen)
 
 
@@ -35,7 +40,7 @@ def subject_of(seen: WorkloadView, review: Review) -> Subject:
     return Subject(
         namespace=review.namespace,
         user=review.user_info.username,
-        labels=seen.labels,
+        labels=seen.labels if seen.template is None else seen.template_labels,
         holding=_holding(seen, review),
         owned_pod=seen.is_pod and seen.owner is not None,
     )

@@ -9,7 +9,7 @@ WARNING_LIMIT = 120
 """Characters of a warning, as the API server's own convention has it."""
 IMAGES_LIMIT = 512
 """Characters of the audit annotation that lists images."""
-_IMAGE_LIMIT = 300
+_IMAGE_LIMIT = 200
 _DETAIL_LIMIT = 120
 _SHORT_DIGEST = 12
 _DIGEST_MARK = "@sha256:"
@@ -64,7 +64,8 @@ def lacking(missing: Missing) -> str:
     if missing.manifests:
         parts.append(f"{missing.manifests} manifest{'s' if missing.manifests > 1 else ''}")
     if missing.blobs:
-        parts.append(f"{missing.blobs} of {missing.of_blobs} blobs")
+        of_all = f" of {missing.of_blobs}" if missing.of_blobs else ""
+        parts.append(f"{missing.blobs}{of_all} blobs")
     if missing.bytes:
         parts.append(quantity(missing.bytes))
     return ", ".join(parts) or "a part of it"

@@ -1,7 +1,8 @@
 """The certificate that is served, and its replacement while connections go on.
 
-A pair is proven in a scratch context before it touches the live one: loading a certificate with a key of another pair
-raises *and* leaves the live context unable to shake hands (seen with CPython 3.11).
+A context that serves is never touched again: loading a certificate with a key of another pair raises *and* leaves the
+live context unable to shake hands (seen with CPython 3.11). Each pair gets a context of its own, and every handshake
+is moved to the newest one by the server name callback, which is called for clients that send no name too.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ class ServingCertificate:
         self._certificate = certificate
         self._key = key
         self._loaded = self._stamp()
-        self.context = _proven(certificate, key)
+        self._newest = _loaded(certificate, key)
+        self.context = _loaded(certificate, key)
+        """For the server; what a handshake is answered with is the newest pair."""
+        self.context.sni_callback = self._move
 
     async def follow(self) -> Never:
         """Load what the files hold whenever they change; a pair that does not fit is passed over until it does."""
@@ -39,7 +43,7 @@ class ServingCertificate:
             if stamp in {self._loaded, refused}:
                 continue
             try:
-                self._load()
+                self._newest = _loaded(self._certificate, self._key)
             except TlsError as exc:
                 refused = stamp
                 log.warning("certificate.refused", error=str(exc))
@@ -47,11 +51,8 @@ class ServingCertificate:
                 self._loaded = stamp
                 log.info("certificate.loaded", certificate=str(self._certificate))
 
-    def _load(self) -> None:
-        """Prove first; both reads come from one folder, so that a Secret swapped between them is seen as a whole."""
-        certificate, key = self._certificate.resolve(), self._key.resolve()
-        _proven(certificate, key)
-        self.context.load_cert_chain(certificate, key)
+    def _move(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._newest
 
     def _stamp(self) -> tuple[object, ...]:
         return tuple(_stamp_of(path) for path in (self._certificate, self._key))
@@ -65,7 +66,7 @@ def _stamp_of(path: Path) -> object:
     return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
 
 
-def _proven(certificate: Path, key: Path) -> ssl.SSLContext:
+def _loaded(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -13,6 +13,7 @@ from tidegate.policy.settings import (
     Settings,
     Tags,
     Unlisted,
+    breaks_glass,
     mode_of,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "Subject",
     "Tags",
     "Unlisted",
+    "breaks_glass",
     "decide",
     "mode_of",
     "static_finding",

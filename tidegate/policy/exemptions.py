@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidegate.policy.selectors import Selector
-from tidegate.reference import ImageReference
+from tidegate.reference import ImageReference, InvalidReference
 
 _DOMAIN = re.compile(r"[A-Za-z0-9.*\[\]:-]+", re.ASCII)
 _PATH = re.compile(r"[a-z0-9._/*-]+", re.ASCII)
 _LONGEST = 512
+_MOST_STARS = 4
+_LONGEST_DOMAIN = 300
+"""Characters; no name in DNS with a port is longer, and matching stays cheap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,31 @@ class ImagePattern:
                 f"{text!r:.64} is not a pattern; write DOMAIN/PATH like mcr.microsoft.com/* (docker.io/library/nginx)"
             )
             raise ValueError(message)
+        if max(domain.count("*"), path.count("*")) > _MOST_STARS:
+            message = f"{text!r:.64} has more than {_MOST_STARS} * in its domain or its path"
+            raise ValueError(message)
+        _check_spelling(text)
         within, spanning = r"[^.:/\[\]]*", r".*"
         return cls(text, _compiled(domain, within), _compiled(re.sub(r"\*+", "*", path), spanning))
 
     def matches(self, reference: ImageReference) -> bool:
+        if len(reference.domain) > _LONGEST_DOMAIN:
+            return False
         return self.domain.fullmatch(reference.domain) is not None and self.path.fullmatch(reference.path) is not None
+
+
+def _check_spelling(text: str) -> None:
+    """Refuse a name without `*` that no reference is ever normalised to: it would exempt nothing, silently."""
+    if "*" in text:
+        return
+    try:
+        name = ImageReference.parse(text).name
+    except InvalidReference as exc:
+        message = f"{text!r:.64}: {exc.reason}"
+        raise ValueError(message) from exc
+    if name != text:
+        message = f"{text!r:.64}: references spell it {name!r:.64}"
+        raise ValueError(message)
 
 
 def _compiled(text: str, star: str) -> re.Pattern[str]:

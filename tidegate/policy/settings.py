@@ -93,9 +93,14 @@ class Policy:
         return frozenset().union(*(rule.namespaces.keys for rule in self.rules))
 
 
+def breaks_glass(labels: Mapping[str, str]) -> bool:
+    """Whether a namespace is in emergency: the label with any value but `false`."""
+    return labels.get(BREAK_GLASS_LABEL, "false") != "false"
+
+
 def mode_of(labels: Mapping[str, str], settings: Settings) -> Mode:
     """Break-glass, then the namespace's own label, then rule and policy. A label that is no mode is passed over."""
-    if BREAK_GLASS_LABEL in labels:
+    if breaks_glass(labels):
         return Mode.AUDIT
     own = labels.get(MODE_LABEL)
     return Mode(own) if own in set(Mode) else settings.mode
