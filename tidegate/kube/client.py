@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 import aiohttp
 import msgspec
 import structlog
+from yarl import URL
 
 from tidegate import __version__
 from tidegate.kube.connection import Connection
@@ -301,7 +302,7 @@ class KubeClient:
             headers["Authorization"] = token
         async with self._session.request(
             method,
-            self._connection.base_url + path,
+            URL(self._connection.base_url + path, encoded=True),  # or %2F in a name would become a slash again
             params={name: value for name, value in (query or {}).items() if value},
             data=None if body is None else msgspec.json.encode(body),
             headers=headers,

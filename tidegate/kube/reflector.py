@@ -18,7 +18,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Generic, Never, Protocol, TypeVar, cast
 
@@ -179,9 +179,7 @@ class Reflector(Generic[T]):
             namespace=self._namespace,
             label_selector=self._labels,
             field_selector=self._fields,
-            watching=Watching(
-                server_s=self._watching.server_s * self._chance.uniform(0.75, 1.0), slack_s=self._watching.slack_s
-            ),
+            watching=replace(self._watching, server_s=self._watching.server_s * self._chance.uniform(0.75, 1.0)),
         )
         async with aclosing(stream) as stream:
             async for event in stream:

@@ -21,7 +21,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T", bound=HasMetadata)
 
-_OPEN_S = 30.0
 _MOST_LINE_BYTES = 16 << 20
 """etcd takes 1.5 MiB an object; JSON may be some times larger than what is stored."""
 
@@ -52,6 +51,8 @@ class Watching:
     silence proves nothing."""
     slack_s: float = 20.0
     """How much later than that it may end; then it has failed."""
+    open_s: float = 30.0
+    """How long the server may take to begin."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ async def events(
 ) -> AsyncGenerator[WatchEvent[T], None]:
     """Open the stream and yield its events; an ERROR event is raised as the error it means."""
     with as_kube_errors(f"watch {resource.plural}"):
-        async with asyncio.timeout(_OPEN_S) as limit, opening as response:
+        async with asyncio.timeout(watching.open_s) as limit, opening as response:
             limit.reschedule(None)
             last = asyncio.get_running_loop().time() + watching.server_s + watching.slack_s
             async for line in _lines(response, last=last):
