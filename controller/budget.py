@@ -26,8 +26,8 @@ from enum import Enum
 DEFAULT_PAUSE_S = 1.0
 """After a throttle whose Retry-After is hidden (containerd shows none); doubled while no pull ends cleanly."""
 MOST_PAUSE_S = 60.0
-FLOOR_RATE = 0.2
-"""Requests per second that are always allowed (or the configured rate, if that is lower): one a five seconds."""
+FLOOR_SHARE = 1 / 16
+"""Of the configured rate: what is always allowed. Where even that is too much, the growing pauses slow it down."""
 STEPS_BACK = 8
 """So many clean pulls bring a halved rate back to where it started."""
 
@@ -57,7 +57,7 @@ class Budget:
 
     def __init__(self, limits: Limits, *, now: float, drained: bool = False) -> None:
         self.limits = limits
-        self._floor = min(FLOOR_RATE, limits.rate)
+        self._floor = limits.rate * FLOOR_SHARE
         self._limit = limits.in_flight
         self._rate = limits.rate
         self._level = 0.0 if drained else float(limits.burst)

@@ -3,8 +3,8 @@
 Guarantees, beside those of `controller.budget`:
 - An image is granted to a node only while it is wanted there, known to be absent there, its cost is known, the node's
   agent has reported itself on this very Node, and fewer than `per_node` pulls are granted there.
-- Served in the order of the wants, an image at a time (`controller.waiting`); whoever is first for a registry is
-  waited for, never overtaken by a cheaper pull, so nobody starves.
+- Served in the order of the wants, an image at a time (`controller.waiting`), and within an image first where a pull
+  was begun already. Whoever is first for a registry is waited for, never overtaken by a cheaper pull: nobody starves.
 - A grant is in flight until the agent answers it, until the node is gone for `GONE_S`, or until the last moment at
   which the agent could still be pulling: an agent that is cut off never makes the budget be exceeded.
 - A failed pull waits before the next try, longer each time, with jitter and up to a cap, and holds no grant meanwhile;
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from controller.budget import Budget, Ending
-from controller.plan import Order, Want
-from controller.waiting import Waiting
+from controller.plan import Want
+from controller.waiting import Place, Waiting
 from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
 
 START_S = 60.0
@@ -34,6 +34,8 @@ LEAST_S = 60.0
 SLOWEST = 1_000_000.0
 """Bytes per second of a pull that is still worth waiting for."""
 MOST_S = 3600.0
+TRIES_AHEAD = 3
+"""So often a node whose pull failed goes ahead of those that have not begun: what it has got already it keeps."""
 LATE_S = 5.0
 """How late a status may arrive after what it tells."""
 
@@ -104,7 +106,7 @@ class _Record:
     node: "_Node"
     image: str
     host: str
-    order: Order
+    place: Place
     since: float
     looked: bool = False
     """Whether the agent has said anything of it."""
@@ -136,7 +138,7 @@ class Grants:
         self._waiting: dict[str, Waiting[_Record]] = {host: Waiting() for host in budgets}
         self._nodes: dict[str, _Node] = {}
         self._costs: dict[str, Cost] = {}
-        self._records_of: dict[str, set[_Record]] = {}
+        self._records_of: dict[str, dict[_Record, None]] = {}  # in the order of their coming
         self._live: dict[str, Granted] = {}
         self._timers: list[tuple[float, int, _Record | Granted]] = []
         self._serial = count()
@@ -154,11 +156,11 @@ class Grants:
         for image, want in wanted.items():
             record = node.records.get(image)
             if record is None:
-                record = node.records[image] = _Record(node, image, want.host, want.order, now)
+                record = node.records[image] = _Record(node, image, want.host, (want.order, True), now)
                 self._enter(record)
-            elif record.order != want.order:
-                self._waiting[record.host].discard(record.order, record)
-                record.order = want.order
+            elif record.place[0] != want.order:
+                self._waiting[record.host].discard(record.place, record)
+                record.place = (want.order, record.place[1])
             self._refresh(record, now)
 
     def forget_node(self, name: str, now: float) -> None:
@@ -192,8 +194,8 @@ class Grants:
             present = status is not None and status.phase is Phase.PRESENT
             if present:
                 record.failures = 0
-            elif record.present:
-                record.since = now
+            elif record.present:  # it was collected
+                record.since, record.place = now, (record.place[0], True)
             record.present = present
             record.looked = status is not None
         granted = node.live.get(image)
@@ -203,9 +205,12 @@ class Grants:
             self._refresh(record, now)
 
     def set_cost(self, image: str, cost: Cost, now: float) -> None:
-        """What a pull of the image takes; told once."""
+        """What a pull of the image takes; forgotten when nobody wants it any more."""
+        holders = self._records_of.get(image)
+        if holders is None:
+            return
         self._costs[image] = cost
-        for record in self._records_of.get(image, ()):
+        for record in holders:
             self._refresh(record, now)
 
     def adopt(self, granted: Granted) -> None:
@@ -239,6 +244,8 @@ class Grants:
     def next_at(self, now: float) -> float:
         """When `settle` has something to do again if nothing happens before; infinity: never."""
         moments = [now + self._wait(host, now) for host in self._waiting]
+        while self._timers and self._is_stale(*self._timers[0]):
+            heapq.heappop(self._timers)
         if self._timers:
             moments.append(self._timers[0][0])
         return min(moments, default=math.inf)
@@ -274,8 +281,7 @@ class Grants:
     # How
 
     def _enter(self, record: _Record) -> None:
-        holders = self._records_of.setdefault(record.image, set())
-        holders.add(record)
+        self._records_of.setdefault(record.image, {})[record] = None
         if record.image not in self._costs:
             self._unpriced.add(record.image)
 
@@ -283,7 +289,7 @@ class Grants:
         record.wanted = False
         self._refresh(record, now)
         holders = self._records_of[record.image]
-        holders.discard(record)
+        del holders[record]
         if not holders:
             del self._records_of[record.image]
             self._costs.pop(record.image, None)
@@ -302,7 +308,7 @@ class Grants:
             and len(node.live) < self._per_node
             and now >= record.not_before
         )
-        (queue.add if may else queue.discard)(record.order, record)
+        (queue.add if may else queue.discard)(record.place, record)
 
     def _grant(self, record: _Record, cost: Cost, now: float) -> Granted:
         node = record.node
@@ -368,12 +374,19 @@ class Grants:
         first, most = _BACK_OFF.get(reason, _OTHER_BACK_OFF)
         pause = min(most, first * 2.0 ** min(record.failures, 32)) * self._chance.uniform(0.5, 1.0)
         record.failures += 1
+        self._waiting[record.host].discard(record.place, record)
+        record.place = (record.place[0], record.failures > TRIES_AHEAD)
         record.not_before = now + pause
         self._wake(record.not_before, record)
 
     def _wait(self, host: str, now: float) -> float:
         record = self._waiting[host].head()
         return math.inf if record is None else self._budgets[host].wait(self._costs[record.image].requests, now)
+
+    def _is_stale(self, at: float, _: int, what: _Record | Granted) -> bool:
+        if isinstance(what, Granted):
+            return what.id not in self._live or what.deadline != at
+        return not what.wanted or what.not_before != at
 
     def _wake(self, at: float, what: _Record | Granted) -> None:
         heapq.heappush(self._timers, (at, next(self._serial), what))

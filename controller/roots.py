@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Any, Never
 
 
-class RootTaskEnded(RuntimeError):  # noqa: N818  says what happened, as a name should
+class RootTaskEnded(RuntimeError):
     """A root task returned; it may only be cancelled."""
 
 

@@ -26,7 +26,7 @@ _QUIET_FAILURES = 2
 """A conflict or two is how optimistic writing works; what goes on is worth a line."""
 
 
-class Again(Exception):  # noqa: N818  a wish, not an error
+class Again(Exception):
     """Raised by a handler: not yet, but in `after_s` seconds."""
 
     def __init__(self, after_s: float) -> None:

@@ -31,7 +31,7 @@ class FixedCosts:
     """Costs that are simply known; `missing` raises what it holds."""
 
     by_image: dict[str, Cost] = field(default_factory=dict)
-    default: Cost = Cost(requests=1, bytes=1_000_000)
+    default: Cost = field(default_factory=lambda: Cost(requests=1, bytes=1_000_000))
     errors: dict[str, Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -156,7 +156,7 @@ class Cluster:
                 metrics=self.metrics,
                 wall=lambda: datetime.now(UTC),
                 new_id=lambda: f"grant-{next(self._serial)}",
-                chance=random.Random(0),
+                chance=random.Random(0),  # noqa: S311  repeatable jitter
             )
             controller.start()
             running += [tasks.create_task(loop(), name=name) for name, loop in controller.loops().items()]
@@ -170,7 +170,7 @@ class Cluster:
 async def until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
     """Wait for what other tasks bring about."""
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what is awaited is in another program's hands
             await asyncio.sleep(0.005)
 
 

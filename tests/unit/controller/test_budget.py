@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.budget import FLOOR_RATE, MOST_PAUSE_S, Budget, Ending, Limits
+from controller.budget import FLOOR_SHARE, MOST_PAUSE_S, Budget, Ending, Limits
 
 LIMITS = Limits(in_flight=4, rate=20.0, burst=10)
 
@@ -106,8 +106,7 @@ def test_it_never_falls_below_one_pull_nor_below_the_floor() -> None:
     budget = Budget(LIMITS, now=0.0)
     for number in range(50):
         budget.throttled(100.0 * number)
-    assert (budget.limit, budget.rate) == (1, FLOOR_RATE)
-    assert Budget(Limits(1, 0.05, 1), now=0.0).rate == 0.05
+    assert (budget.limit, budget.rate) == (1, 20.0 * FLOOR_SHARE)
     assert budget.wait(1000, 10_000.0) == 0.0
 
 
@@ -219,7 +218,7 @@ class AnyHistory(RuleBasedStateMachine):
     def nobody_is_lost_and_bounds_hold(self) -> None:
         assert self.budget.in_flight == len(self.live) <= self.limits.in_flight
         assert 1 <= self.budget.limit <= self.limits.in_flight
-        assert min(FLOOR_RATE, self.limits.rate) <= self.budget.rate <= self.limits.rate
+        assert self.limits.rate * FLOOR_SHARE <= self.budget.rate <= self.limits.rate
 
     @invariant()
     def no_window_holds_more_than_the_bucket_allows(self) -> None:

@@ -1,11 +1,11 @@
 """The controller on an API server in memory, with agents that do what they are granted."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from controller.budget import Limits
+from controller.grants import Cost
 
 WIDE = Limits(in_flight=50, rate=10_000.0, burst=10_000)
 IMAGE = "registry.test/app@sha256:" + "a" * 64
@@ -25,8 +25,6 @@ async def test_twelve_nodes_are_warm_and_never_more_are_pulling_than_the_budget(
 
 
 async def test_pulls_are_paced_by_their_cost(cluster: Any, eventually: Any) -> None:
-    from controller.grants import Cost  # noqa: PLC0415
-
     cluster.costs.default = Cost(requests=15, bytes=1)
     for number in range(8):
         cluster.node(f"node-{number}")
