@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import structlog
+from yaml import YAMLError
 
 log = structlog.get_logger()
 
@@ -86,7 +87,7 @@ def from_kubeconfig(path: Path, *, context: str | None = None, clock: Clock = ti
         )
         base_url = str(found.host)
         tls = _kubeconfig_tls(found) if base_url.startswith("https:") else None
-    except (ConfigException, OSError, ValueError, AttributeError, KeyError, TypeError) as exc:
+    except (ConfigException, YAMLError, OSError, ValueError, AttributeError, KeyError, TypeError) as exc:
         message = f"{path}: not a usable kubeconfig: {exc}"
         raise ConnectionConfigError(message) from exc
 
@@ -139,10 +140,11 @@ class _Refreshed:
             return self._value
         async with self._lock:
             if self._clock() - self._read_at >= _FRESH_S:
-                self._read_at = self._clock()
                 try:
                     async with asyncio.timeout(_CREDENTIAL_TIMEOUT_S):
                         self._value = await asyncio.to_thread(self._read)
                 except Exception as exc:  # noqa: BLE001  whatever a plugin does: the old one may still be good
                     log.warning("kube.credential_not_refreshed", error=type(exc).__name__)
+                finally:
+                    self._read_at = self._clock()
         return self._value
