@@ -119,7 +119,7 @@ def as_kube_errors(what: str) -> Iterator[None]:
     except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as exc:
         detail = f"{what}: {type(exc).__name__}: {exc}"
         raise Unavailable(detail) from exc
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         detail = f"{what}: not the JSON that was expected: {exc}"
         raise Unavailable(detail) from exc
 

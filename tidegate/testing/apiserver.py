@@ -151,6 +151,7 @@ class ApiServerDouble:
         for request in tuple(self._streams.values()):
             if request.transport is not None:
                 request.transport.abort()
+        self._streams.clear()
 
     def end_watches(self) -> None:
         """End every open watch in good order, as the server does after timeoutSeconds."""

@@ -48,12 +48,11 @@ class Target:
         elif root != "api":
             raise errors.no_such_path()
         version, *parts = parts or [""]
-        namespace = ""
         match parts:
             case ["namespaces", namespace, plural, *rest] if plural not in _OF_A_NAMESPACE:
                 pass
             case [plural, *rest]:
-                pass
+                namespace = ""
             case _:
                 raise errors.no_such_path()
         match rest:
@@ -268,7 +267,7 @@ def _answer(body: bytes, code: HTTPStatus = HTTPStatus.OK) -> web.Response:
 async def _body(request: web.Request) -> Object:
     try:
         body: Any = msgspec.json.decode(await request.read())
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         message = f"couldn't parse the body: {exc}"
         raise errors.bad_request(message) from exc
     if not isinstance(body, dict):

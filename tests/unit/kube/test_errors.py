@@ -106,7 +106,14 @@ def bare(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize(
     "fault",
-    [*map(bare, CLIENT_ERRORS), TimeoutError(), ConnectionResetError(), ssl.SSLError(), msgspec.DecodeError("x")],
+    [
+        *map(bare, CLIENT_ERRORS),
+        TimeoutError(),
+        ConnectionResetError(),
+        ssl.SSLError(),
+        RecursionError(),
+        msgspec.DecodeError("x"),
+    ],
     ids=lambda fault: type(fault).__name__,
 )
 def test_whatever_a_connection_does_is_unavailable(fault: Exception) -> None:
