@@ -130,6 +130,9 @@ def timeout_of(query: Mapping[str, str]) -> float:
 
 
 async def _body(request: Request) -> bytes:
+    kind = request.headers.get("content-type", _JSON)
+    if kind != _JSON and kind.partition(";")[0].strip().lower() != _JSON:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"reviews come as {_JSON}")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MOST_BYTES:
         raise _too_large()

@@ -41,7 +41,7 @@ def check(config: Config, *, standalone: bool) -> None:
 
 @asynccontextmanager
 async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
-    """The rules of one configuration, with the clients that they ask by."""
+    """The rules of one configuration, with the clients that they ask by. Raises ConfigError."""
     async with open_registries(config, metrics=metrics) as registries:
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
         try:
@@ -81,33 +81,38 @@ class LiveConfig:
                 if stamp == self._stamp:
                     continue
                 self._stamp = stamp
-                config = await self._read()
-                if config is None or config == self._config:
-                    continue
-                if self._asks_alike(config):  # what was learned about replicas stays
-                    gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
+                try:
+                    config = await self._read()
+                    if config != self._config:
+                        await self._replace(gate, config, leaving)
+                except ConfigError as exc:
+                    self._say(str(exc))
+                    log.warning("config.refused", error=str(exc))
                 else:
-                    leaving.create_task(_close_later(self._current), name="close replaced rules")
-                    gate.rules = await self._open(config)
-                self._config = config
-                log.info("config.reloaded", registries=sorted(gate.rules.hosts))
+                    self._say("ok")
+
+    async def _replace(self, gate: Gate, config: Config, leaving: asyncio.TaskGroup) -> None:
+        if self._asks_alike(config):  # what was learned about replicas stays
+            gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
+        else:
+            replaced = self._current
+            gate.rules = await self._open(config)
+            leaving.create_task(_close_later(replaced), name="close replaced rules")
+        self._config = config
+        log.info("config.reloaded", registries=sorted(gate.rules.hosts))
 
     def _asks_alike(self, config: Config) -> bool:
         return config.registries == self._config.registries and config.cluster == self._config.cluster
 
     async def _open(self, config: Config) -> Rules:
-        self._current = AsyncExitStack()
-        return await self._current.enter_async_context(rules_of(config, metrics=self._metrics))
+        stack = AsyncExitStack()
+        rules = await stack.enter_async_context(rules_of(config, metrics=self._metrics))
+        self._current = stack
+        return rules
 
-    async def _read(self) -> Config | None:
-        try:
-            config = await asyncio.to_thread(load, self._path)
-            check(config, standalone=self._standalone)
-        except ConfigError as exc:
-            self._say(str(exc))
-            log.warning("config.refused", error=str(exc))
-            return None
-        self._say("ok")
+    async def _read(self) -> Config:
+        config = await asyncio.to_thread(load, self._path)
+        check(config, standalone=self._standalone)
         return config
 
     def _say(self, words: str) -> None:

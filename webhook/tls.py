@@ -70,7 +70,7 @@ def _loaded(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as exc:
         reason = getattr(exc, "reason", None) or exc.strerror or exc
         message = (
@@ -78,3 +78,8 @@ def _loaded(certificate: Path, key: Path) -> ssl.SSLContext:
         )
         raise TlsError(message) from exc
     return context
+
+
+def _no_password() -> str:
+    """For a key that is encrypted; else OpenSSL would ask at the terminal, and wait."""
+    return ""

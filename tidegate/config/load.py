@@ -1,19 +1,22 @@
 """Text → `Config`, or one error that names the path of every wrong key."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from tidegate.config.document import read
+from tidegate.config.errors import ConfigError
 from tidegate.config.model import Config
 
 _MOST_BYTES = 1 << 20
 _MOST_COMPLAINTS = 10
-
-
-class ConfigError(ValueError):
-    """The file cannot be used; the text names each wrong key by its path, one a line."""
+_UNION = "local"
+"""The one key that may be text or a list."""
+_KEY = "[key]"
+"""How pydantic says that a key, not its value, is wrong."""
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,253}", re.ASCII)
 
 
 def load(path: Path) -> Config:
@@ -41,13 +44,7 @@ def load(path: Path) -> Config:
 
 def parse(text: str) -> Config:
     """Check the text of a configuration file. Raises ConfigError."""
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise ConfigError(_yaml_complaint(exc)) from exc
-    except RecursionError as exc:
-        message = "nested too deeply"
-        raise ConfigError(message) from exc
+    document = read(text)
     if not isinstance(document, dict):
         message = "not a mapping; it starts with apiVersion: tidegate.dev/v1alpha1"
         raise ConfigError(message)
@@ -68,13 +65,19 @@ def _complaints(exc: ValidationError) -> str:
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    path = ""
+    path, before = "", ""
     for step in loc:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step not in {"str", "list[str]", "constrained-str"} and "[" not in step:  # names of a union's arms
-            path += f".{step}" if path else step
+        elif before != _UNION and step != _KEY:  # the step after a union is the name of one of its arms
+            path += f".{_step(step)}" if path else _step(step)
+        before = str(step)
     return path or "the file"
+
+
+def _step(key: str) -> str:
+    """A key of the file; one that would blur its path or break its line is quoted."""
+    return key if _PLAIN.fullmatch(key) else f"{key!r:.64}"
 
 
 def _words(kind: str, message: str) -> str:
@@ -83,10 +86,3 @@ def _words(kind: str, message: str) -> str:
     if kind == "missing":
         return "required"
     return message.removeprefix("Value error, ")
-
-
-def _yaml_complaint(exc: yaml.YAMLError) -> str:
-    if isinstance(exc, yaml.MarkedYAMLError) and exc.problem_mark is not None:
-        mark = exc.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {exc.problem or 'not YAML'}"
-    return f"not YAML: {str(exc).splitlines()[0]}"

@@ -79,7 +79,8 @@ class Exemption(ConfigModel):
 
     @model_validator(mode="after")
     def _exempts_something(self) -> Self:
-        if not (self.images or self.namespaces or self.users or self.labels):
+        chosen = self.labels is not None and bool(self.labels.match_labels or self.labels.match_expressions)
+        if not (self.images or self.namespaces or self.users or chosen):
             message = "give at least one of images, namespaces, users, labels; an empty exemption would exempt all"
             raise ValueError(message)
         return self

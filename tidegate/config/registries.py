@@ -1,6 +1,7 @@
 """The `registries:` part of the configuration file: hosts, their replicas, how to ask them and how fast."""
 
 import ipaddress
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,6 +11,10 @@ from tidegate.config.base import ConfigModel
 from tidegate.reference import ImageReference, InvalidReference
 
 _HOST_PROBE = "probe"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
+"""Of an endpoint, IPv6 addresses without their brackets included."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+"""Of a replica: it is a metric label and a word in denials."""
 
 
 class ReplicaConfig(ConfigModel):
@@ -33,8 +38,8 @@ class ReplicaConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _endpoint_is_safe(self) -> Self:
-        parts = urlsplit(self.endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        parts = urlsplit(self.endpoint) if self.endpoint.isprintable() else urlsplit("")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not _HOST_NAME.fullmatch(parts.hostname):
             message = "endpoint: write it like https://registry.example.com or https://registry.example.com:5000"
             raise ValueError(message)
         if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
@@ -144,6 +149,15 @@ class RegistryConfig(ConfigModel):
         if parsed.domain != value:
             message = f"references spell this host {parsed.domain!r}, which is what tidegate compares with"
             raise ValueError(message)
+        return value
+
+    @field_validator("replicas")
+    @classmethod
+    def _have_names(cls, value: dict[str, ReplicaConfig]) -> dict[str, ReplicaConfig]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                message = f"{name!r:.80} is no name for a replica; write letters, digits and . _ -, at most 63"
+                raise ValueError(message)
         return value
 
     @model_validator(mode="after")

@@ -108,8 +108,8 @@ def verdict_of(finding: ImageFinding, *, settings: Settings, subject: Subject) -
 
 
 def _without_holding(finding: Finding, verdict: Verdict, cannot_hold: CannotHold, holding: Holding) -> Verdict:
-    if cannot_hold is CannotHold.DEFAULT and holding is Holding.ALWAYS_ADMIT:
-        return min(verdict, Verdict.WARN, key=lambda v: -_VERDICT_RANK[v]) if finding in _NEEDS_IO else verdict
+    if cannot_hold is CannotHold.DEFAULT and holding is Holding.ALWAYS_ADMIT and finding in _NEEDS_IO:
+        return max(verdict, Verdict.WARN, key=lambda one: _VERDICT_RANK[one])  # the milder one
     if verdict is not Verdict.HOLD:
         return verdict
     if cannot_hold is CannotHold.DEFAULT:

@@ -40,8 +40,7 @@ class ImagePattern:
             message = f"{text!r:.64} has more than {_MOST_STARS} * in its domain or its path"
             raise ValueError(message)
         _check_spelling(text)
-        within, spanning = r"[^.:/\[\]]*", r".*"
-        return cls(text, _compiled(domain, within), _compiled(re.sub(r"\*+", "*", path), spanning))
+        return cls(text, _compiled(domain, r"[^.:/\[\]]"), _compiled(path, "."))
 
     def matches(self, reference: ImageReference) -> bool:
         if len(reference.domain) > _LONGEST_DOMAIN:
@@ -63,8 +62,18 @@ def _check_spelling(text: str) -> None:
         raise ValueError(message)
 
 
-def _compiled(text: str, star: str) -> re.Pattern[str]:
-    return re.compile(star.join(re.escape(part) for part in text.split("*")), re.ASCII)
+def _compiled(text: str, char: str) -> re.Pattern[str]:
+    """`*` is any number of `char`.
+
+    What follows one is taken where it is first found, and never tried further on: that finds every match there is,
+    and no name that an author thinks of takes long.
+    """
+    first, *others = re.sub(r"\*+", "*", text).split("*")
+    pattern = re.escape(first)
+    for position, part in enumerate(others, start=1):
+        last = position == len(others)
+        pattern += f"{char}*{re.escape(part)}" if last else f"(?>{char}*?{re.escape(part)})"
+    return re.compile(pattern, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from tidegate.config import Config
+from tidegate.config import Config, ConfigError
 from tidegate.metrics import Metrics
 from tidegate.registry.client import ReplicaClient
 from tidegate.replicas.circuit import Circuit
@@ -34,24 +34,23 @@ class RegistryReplicas:
 
 @asynccontextmanager
 async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[Mapping[str, RegistryReplicas]]:
-    """By host; one client for each replica, closed when the context ends. Nothing is asked yet."""
+    """By host; one client for each replica, closed when the context ends. Nothing is asked yet. Raises ConfigError."""
     now = asyncio.get_running_loop().time
     registries: dict[str, RegistryReplicas] = {}
     async with AsyncExitStack() as stack:
-        for registry in config.registries:
+        for position, registry in enumerate(config.registries):
             replicas: dict[str, Replica] = {}
             for name, replica in registry.replicas.items():
-                client = await stack.enter_async_context(
-                    ReplicaClient(
-                        registry=registry.host,
-                        name=name,
-                        config=replica,
-                        auth=registry.auth,
-                        token_hosts=registry.token_hosts,
-                        limits=registry.limits,
-                        metrics=metrics,
-                    )
+                client = ReplicaClient(
+                    registry=registry.host,
+                    name=name,
+                    config=replica,
+                    auth=registry.auth,
+                    token_hosts=registry.token_hosts,
+                    limits=registry.limits,
+                    metrics=metrics,
                 )
+                await _opened(stack, client, f"registries[{position}].replicas.{name}")
                 replicas[name] = Replica(client, circuit=Circuit(now=now), metrics=metrics, now=now)
             used = {registry.home_name, *registry.local_names, *registry.failover}
             registries[registry.host] = RegistryReplicas(
@@ -62,3 +61,12 @@ async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[
                 others=tuple(replica for name, replica in replicas.items() if name not in used),
             )
         yield registries
+
+
+async def _opened(stack: AsyncExitStack, client: ReplicaClient, path: str) -> ReplicaClient:
+    """A certificate bundle that cannot be used is a fault of the configuration."""
+    try:
+        return await stack.enter_async_context(client)
+    except OSError as exc:
+        message = f"{path}.caFile: {exc.strerror or exc}; give a readable PEM bundle"
+        raise ConfigError(message) from exc
