@@ -81,7 +81,9 @@ def push(url: str, *, random: str = "1K") -> str:
     return ran.out.strip()
 
 
-def call(method: str, url: str, body: bytes | None = None, *, kind: str = "application/octet-stream") -> tuple[int, bytes, str]:
+def call(
+    method: str, url: str, body: bytes | None = None, *, kind: str = "application/octet-stream"
+) -> tuple[int, bytes, str]:
     request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind, "Accept": MANIFEST})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:

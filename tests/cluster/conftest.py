@@ -15,14 +15,17 @@ sys.path.insert(0, str(HERE))  # the stories share bed.py, which is no package f
 from bed import CHECKOUT, TESTBED, Cluster, run  # noqa: E402 - after the path is set
 
 COLD_BUILD_S = 2400
+BED = pytest.StashKey[Cluster]()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The bed, up; ended when the session ends, red or green (its logs stay in the cache)."""
     up = run([str(TESTBED / "up"), "--nodes", "2", "--registries", "2"], timeout_s=COLD_BUILD_S)
     assert up.code == 0, up.err
-    yield Cluster(kubeconfig=up.out.strip().splitlines()[-1])
+    bed = Cluster(kubeconfig=up.out.strip().splitlines()[-1])
+    pytestconfig.stash[BED] = bed
+    yield bed
     run([str(TESTBED / "down")])
 
 
@@ -30,10 +33,28 @@ def cluster() -> Iterator[Cluster]:
 def tidegate(cluster: Cluster) -> Cluster:
     """The cluster with webhook, controller and agents ready, and the gate armed."""
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: tidegate}\n")
-    cluster.kubectl("apply", "-f", str(CHECKOUT / "manifests" / "crds"), "-f", str(CHECKOUT / "manifests" / "rbac.yaml"))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd/prepulls.tidegate.dev", "crd/nodepulls.tidegate.dev")
+    cluster.kubectl(
+        "apply", "-f", str(CHECKOUT / "manifests" / "crds"), "-f", str(CHECKOUT / "manifests" / "rbac.yaml")
+    )
+    cluster.kubectl(
+        "wait",
+        "--for=condition=Established",
+        "--timeout=20s",
+        "crd/prepulls.tidegate.dev",
+        "crd/nodepulls.tidegate.dev",
+    )
     config = HERE / "manifests" / "config.yaml"
-    made = cluster.kubectl("create", "configmap", "tidegate", "-n", "tidegate", f"--from-file=config.yaml={config}", "-o", "yaml", "--dry-run=client")
+    made = cluster.kubectl(
+        "create",
+        "configmap",
+        "tidegate",
+        "-n",
+        "tidegate",
+        f"--from-file=config.yaml={config}",
+        "-o",
+        "yaml",
+        "--dry-run=client",
+    )
     cluster.apply(made.out)
     authority = certificate(cluster)
     folders = {"checkout": str(CHECKOUT), "venv": sys.prefix, "python": str(Path(sys.base_prefix).resolve())}
@@ -47,7 +68,7 @@ def tidegate(cluster: Cluster) -> Cluster:
 
 def programs(folders: dict[str, str]) -> str:
     text = string.Template((HERE / "manifests" / "programs.yaml").read_text()).substitute(folders)
-    if folders["python"] == "/usr":         # Debian's own interpreter comes with /usr
+    if folders["python"] == "/usr":  # Debian's own interpreter comes with /usr
         text = "\n".join(line for line in text.splitlines() if "name: python," not in line)
     return text
 
@@ -79,7 +100,7 @@ def step(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
-    cluster = getattr(item, "funcargs", {}).get("tidegate") or getattr(item, "funcargs", {}).get("cluster")
+    cluster = item.config.stash.get(BED, None)
     if report.failed and call.when in {"setup", "call"} and cluster is not None:
         report.sections.append(("the cluster", cluster.evidence()))
     return report

@@ -31,6 +31,10 @@ def statuses(cluster: Cluster, image: str) -> dict[str, dict]:
     return found
 
 
+def _ready(cluster: Cluster) -> list[int]:
+    return [one.get("status", {}).get("ready", 0) for one in cluster.get("prepulls", "-A")["items"]]
+
+
 def test_an_annotated_workload_is_pulled_on_both_nodes_one_after_the_other(
     tidegate: Cluster, step: Callable[[str], None]
 ) -> None:
@@ -45,6 +49,7 @@ def test_an_annotated_workload_is_pulled_on_both_nodes_one_after_the_other(
         lambda: [e["phase"] for e in statuses(tidegate, image).values()] == ["Present", "Present"],
         within_s=60,
     )
+    tidegate.until("the PrePull says so", lambda: _ready(tidegate) == [2], within_s=10)
     shown = tidegate.kubectl("get", "prepulls,nodepulls", "-A").out
     step(f"kubectl get prepulls,nodepulls -A:\n{shown}")
 
@@ -61,7 +66,9 @@ def test_an_annotated_workload_is_pulled_on_both_nodes_one_after_the_other(
     step("the rollout starts warm: kubelet finds the image on the node")
     tidegate.kubectl("scale", "deployment/heavy", "--replicas=2")
     tidegate.kubectl("rollout", "status", "deployment/heavy", "--timeout=60s", timeout_s=90)
-    events = tidegate.kubectl("get", "events", "--field-selector=reason=Pulled", "-o", "jsonpath={.items[*].message}").out
+    events = tidegate.kubectl(
+        "get", "events", "--field-selector=reason=Pulled", "-o", "jsonpath={.items[*].message}"
+    ).out
     assert f'"{image}" already present on machine' in events
 
 

@@ -38,6 +38,7 @@ class GatedCluster:
     """Home, a lagging replica, and the webhook over TLS."""
 
     home: RegistryDouble
+    replica: RegistryDouble
     lagging: Replication
     webhook: Program
     url: str
@@ -51,10 +52,9 @@ class GatedCluster:
     async def roll_out(self, told: Told) -> GateResult:
         """Push, apply, be refused; the replica catches up; apply again until it enters."""
         image = build_image(layers=4, layer_bytes=1 << 18, seed="web")
-        told(
-            "step", f"a pipeline pushes {REPOSITORY}:1 to eastus (home); westeurope has its manifest, but not its blobs"
-        )
+        told("step", f"a pipeline pushes {REPOSITORY}:1 to eastus (home); westeurope has its manifest and some blobs")
         self.home.put(REPOSITORY, image, tag="1")
+        self.replica.receive(REPOSITORY, image.config, image.layers[0])
         told("step", "kubectl apply -f web.yaml, in the cluster that pulls from westeurope")
         before, text = await self._apply(image)
         told("denied", text)
@@ -118,7 +118,7 @@ async def open_gate(folder: Path) -> AsyncIterator[GatedCluster]:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_REQUEST_S), cookie_jar=aiohttp.DummyCookieJar())
         )
         trust = ssl.create_default_context(cadata=certificate.authority.decode())
-        yield GatedCluster(home, lagging, webhook, f"https://127.0.0.1:{port}", trust, session)
+        yield GatedCluster(home, replica, lagging, webhook, f"https://127.0.0.1:{port}", trust, session)
 
 
 def _config(home: str, replica: str) -> dict[str, Any]:

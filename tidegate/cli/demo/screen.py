@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -22,28 +23,36 @@ _STYLES = {State.COLD: "dim", State.PULLING: "cyan", State.THROTTLED: "red", Sta
 class Screen:
     """Where the story goes; quiet when nobody watches: no colours, no bars, one line a step."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, picture: Console | None = None) -> None:
+        """`picture` gets everything once, the bars as they stand in the end."""
         self._console = console
+        self._picture = picture
 
     def heading(self, text: str) -> None:
-        self._console.print()
-        self._console.rule(f"[bold]{text}", align="left", style="blue")
+        self._show("", Rule(Text(text, "bold"), align="left", style="blue"))
 
     def told(self, kind: str, text: str) -> None:
         """One step of the story, a denial or an admission."""
         if kind == "step":
-            self._console.print(Text.assemble(("● ", "blue"), text))
+            self._show(Text.assemble(("● ", "blue"), text))
         elif kind == "denied":
-            self._console.print(Panel(Text(text), border_style="red", title="refused", title_align="left"))
+            self._show(Panel(Text(text), border_style="red", title="refused", title_align="left"))
         else:
-            self._console.print(Text.assemble(("✔ ", "green"), (text, "green")))
+            self._show(Text.assemble(("✔ ", "green"), (text, "green")))
 
     @asynccontextmanager
     async def race(self, fleets: Sequence[Fleet]) -> AsyncIterator[None]:
         """Keep the bars moving while the block runs."""
         if not self._console.is_terminal:
             yield
-            return
+        else:
+            async with self._painted(fleets):
+                yield
+        if self._picture is not None:
+            self._picture.print(_bars(fleets))
+
+    @asynccontextmanager
+    async def _painted(self, fleets: Sequence[Fleet]) -> AsyncIterator[None]:
         with Live(_bars(fleets), console=self._console, auto_refresh=False, transient=False) as live:
 
             async def refresh() -> None:
@@ -68,8 +77,12 @@ class Screen:
         for title, row in rows:
             table.add_row(title, *_cells(row), style="green" if title == "tidegate" else "")
         table.add_row("nobody can beat", "", f"{result.wire_s:.1f}", "", style="dim")
-        self._console.print()
-        self._console.print(table)
+        self._show("", table)
+
+    def _show(self, *what: RenderableType) -> None:
+        for console in (self._console, self._picture):
+            if console is not None:
+                console.print(*what, sep="\n")
 
 
 def _cells(row: ScaleOutResult) -> tuple[str, str, str]:
