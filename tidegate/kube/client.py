@@ -109,7 +109,10 @@ class KubeClient:
     async def __aexit__(self, *_: object) -> None:
         self._state = _State.CLOSED
         if self._session is not None:
+            if self._session.connector is not None:
+                await self._session.connector.close(abort_ssl=True)  # no goodbyes: the server may not answer
             await self._session.close()
+            await asyncio.sleep(0)  # the transports' own last step
 
     async def get(self, resource: Resource[T], name: str, *, namespace: str = "", timeout_s: float = _REQUEST_S) -> T:
         """Read one object."""

@@ -85,10 +85,19 @@ async def events(
         async with asyncio.timeout(watching.open_s) as limit, opening as response:
             limit.reschedule(None)
             last = asyncio.get_running_loop().time() + watching.server_s + watching.slack_s
-            async for line in _lines(response, last=last):
-                event = _decode(line, resource=resource, decoder=decoder)
-                if event is not None:
-                    yield event
+            try:
+                async for line in _lines(response, last=last):
+                    event = _decode(line, resource=resource, decoder=decoder)
+                    if event is not None:
+                        yield event
+            finally:
+                _hang_up(response)
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """Leave a stream that goes on: a TLS goodbye would wait half a minute for a server that may not answer."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
 
 
 def _decode(line: bytes, *, resource: Resource[T], decoder: msgspec.json.Decoder[T]) -> WatchEvent[T] | None:
