@@ -49,6 +49,8 @@ class Settings:
     per_node: int = 1
     platforms: tuple[str, ...] = ()
     """Of the nodes that images are for; empty: of any."""
+    status_s: float = STATUS_S
+    """The status of one PrePull is written at most once in this time, however many nodes finish."""
 
 
 class Controller:
@@ -67,6 +69,7 @@ class Controller:
         chance: random.Random,
     ) -> None:
         self._mirror = mirror
+        self._settings = settings
         self._books = Books(metrics)
         self._wall = wall
         self._clock = asyncio.get_running_loop().time
@@ -159,7 +162,7 @@ class Controller:
         self._ask(key)
         if key in self._derived or any(prepull is not None and is_derived(prepull) for prepull in (old, new)):
             self._keeps.add(key)
-        self._reports.add_later(key, STATUS_S)
+        self._reports.add_later(key, self._settings.status_s)
         self._happened.set()
 
     def _take_workload(self, resource: Resource[Workload], _: str, old: Workload | None, new: Workload | None) -> None:
@@ -252,7 +255,7 @@ class Controller:
             self._specs.add(name)
         self._touched.clear()
         for key in self._plan.take_changed_asks():
-            self._reports.add_later(key, STATUS_S)
+            self._reports.add_later(key, self._settings.status_s)
         self._books.budgets(self._budgets)
 
 

@@ -17,28 +17,25 @@ from controller.core import Controller, Settings
 from controller.grants import Cost
 from controller.mirror import Mirror
 from tidegate.kube.client import KubeClient
+from tidegate.kube.errors import NotFound, Unavailable
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import NODEPULLS
+from tidegate.kube.resources import NODEPULLS, Resource
 from tidegate.kube.shapes import NodePull
 from tidegate.metrics import Metrics
 from tidegate.testing.apiserver import ApiServerDouble
 
 HOST = "registry.test"
+ASKS = {"tidegate.dev/pre-pull": "true"}
 
 
 @dataclass
 class FixedCosts:
-    """Costs that are simply known; `missing` raises what it holds."""
+    """Costs that are simply known."""
 
     by_image: dict[str, Cost] = field(default_factory=dict)
     default: Cost = field(default_factory=lambda: Cost(requests=1, bytes=1_000_000))
-    errors: dict[str, Exception] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
 
     async def cost(self, image: str) -> Cost:
-        self.asked.append(image)
-        if (error := self.errors.pop(image, None)) is not None:
-            raise error
         return self.by_image.get(image, self.default)
 
 
@@ -52,6 +49,8 @@ class Agents:
     present: set[tuple[str, str]] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
     """Nodes whose agent says nothing."""
+    gate: asyncio.Event | None = None
+    """No pull ends before it is set."""
     begun: list[tuple[float, str, str]] = field(default_factory=list)
     """Loop time, node, image of every pull that was begun."""
     running: int = 0
@@ -92,6 +91,8 @@ class Agents:
         entry |= {"phase": "Pulling", "grant": grant, "startedAt": "2026-01-01T00:00:00Z"}
         await self._report(node, uid)
         await asyncio.sleep(self.seconds)
+        if self.gate is not None:
+            await self.gate.wait()
         self.running -= 1
         outcome = self.script(node, image) or {"phase": "Present"}
         entry |= {"reason": "", "throttled": False} | outcome
@@ -101,8 +102,21 @@ class Agents:
 
     async def _report(self, node: str, uid: str) -> None:
         async with self._locks.setdefault(node, asyncio.Lock()):
-            status = {"nodeUid": uid, "agent": "a1", "images": list(self._entries[node].values())}
-            await self.client.merge_patch(NODEPULLS, node, {"status": status}, subresource="status")
+            while True:
+                status = {"nodeUid": uid, "agent": "a1", "images": list(self._entries.get(node, {}).values())}
+                try:
+                    await self.client.merge_patch(NODEPULLS, node, {"status": status}, subresource="status")
+                except NotFound:
+                    return
+                except Unavailable:
+                    await asyncio.sleep(0.01)
+                else:
+                    return
+
+    def forget(self, node: str) -> None:
+        """The machine is gone, with all that it had."""
+        self.present = {(name, image) for name, image in self.present if name != node}
+        self._entries.pop(node, None)
 
 
 @dataclass
@@ -124,6 +138,24 @@ class Cluster:
              "spec": spec, "status": {"conditions": ready}},
             plural="nodes",
         )  # fmt: skip
+
+    def deployment(self, name: str, *images: str, annotations: dict[str, str] | None = None, **pod: Any) -> None:
+        containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]
+        self.api.put(
+            {"apiVersion": "apps/v1", "kind": "Deployment",
+             "metadata": {"name": name, "namespace": "default", "annotations": annotations or ASKS},
+             "spec": {"template": {"spec": {"containers": containers, **pod}}}},
+            plural="deployments",
+        )  # fmt: skip
+
+    async def change(self, resource: Resource[Any], name: str, patch: dict[str, Any], namespace: str = "") -> None:
+        await self.client.merge_patch(resource, name, patch, namespace=namespace)
+
+    def writes(self) -> int:
+        return sum(seen.method != "GET" for seen in self.api.requests)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def prepull(self, name: str, *images: str, namespace: str = "default", **spec: Any) -> None:
         self.api.put(
@@ -151,7 +183,7 @@ class Cluster:
             controller = Controller(
                 self.client,
                 mirror,
-                settings=Settings(limits={HOST: limits}, per_node=per_node),
+                settings=Settings(limits={HOST: limits}, per_node=per_node, status_s=0.01),
                 costs=self.costs,
                 metrics=self.metrics,
                 wall=lambda: datetime.now(UTC),

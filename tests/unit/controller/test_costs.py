@@ -1,0 +1,99 @@
+"""Costs are asked for once, kindly, and again when it did not work."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.costs import GUESS, Costs
+from controller.grants import Cost
+from tidegate.reference import ImageReference
+from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
+
+pytestmark = pytest.mark.looptime  # pauses cost no time here
+
+A = "registry.test/a:1"
+
+
+@dataclass
+class Asked:
+    prices: list[tuple[str, Cost]] = field(default_factory=list)
+    requests: int = 0
+    throttles: list[tuple[str, float | None]] = field(default_factory=list)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def priced(self, image: str, cost: Cost) -> None:
+        self.prices.append((image, cost))
+        self.told.set()
+
+    def asking(self, host: str, requests: int) -> None:
+        assert host == "registry.test"
+        self.requests += requests
+
+    def throttled(self, host: str, retry_after_s: float | None) -> None:
+        self.throttles.append((host, retry_after_s))
+        self.told.set()
+
+
+@dataclass
+class Source:
+    errors: list[Exception] = field(default_factory=list)
+    asked: int = 0
+
+    async def cost(self, image: str) -> Cost:
+        ImageReference.parse(image)
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Cost(15, 1000)
+
+
+async def found(source: Source, *, image: str = A, wanted: bool = True, told: bool = True) -> Asked:
+    asked = Asked()
+    costs = Costs(source, asked=asked, wanted=lambda _: wanted, chance=random.Random(0))  # noqa: S311
+    task = asyncio.create_task(costs.run())
+    costs.find(image)
+    costs.find(image)
+    if told:
+        await asyncio.wait_for(asked.told.wait(), 5)
+    else:
+        for _ in range(20):
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    return asked
+
+
+async def test_it_is_asked_once_and_charged_for() -> None:
+    source = Source()
+    asked = await found(source)
+    assert (asked.prices, source.asked, asked.requests) == ([(A, Cost(15, 1000))], 1, 2)
+
+
+async def test_nobody_asks_for_what_nobody_wants() -> None:
+    source = Source()
+    asked = await found(source, wanted=False, told=False)
+    assert (asked.prices, source.asked) == ([], 0)
+
+
+async def test_where_only_nodes_may_read_a_guess_stands_in() -> None:
+    asked = await found(Source([Unauthorized("no", replica="a")]))
+    assert asked.prices == [(A, GUESS)]
+
+
+async def test_a_throttle_is_told_to_the_budget() -> None:
+    asked = await found(Source([Throttled("429", replica="a", retry_after_s=7.0)] * 2))
+    assert (asked.prices, asked.throttles) == ([], [("registry.test", 7.0)])
+
+
+@pytest.mark.parametrize("error", [NotFound("x", replica="a"), Unreachable("x", replica="a", step="dns")])
+async def test_what_cannot_be_known_yet_is_asked_again(error: RegistryError) -> None:
+    source = Source([error])
+    asked = await found(source)
+    assert (asked.prices, source.asked) == ([(A, Cost(15, 1000))], 2)
+
+
+async def test_what_is_no_reference_is_let_go() -> None:
+    asked = await found(Source(), image="registry.test/NO:1", told=False)
+    assert asked.prices == []

@@ -1,0 +1,131 @@
+"""The program: how it is called, what it serves beside its work, how it ends."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+
+from controller.__main__ import main, settings_of
+from controller.budget import Limits
+from controller.probes import create_app, served
+from controller.roots import RootTaskEnded, forever
+from tidegate.config import parse
+from tidegate.metrics import Metrics
+from tidegate.testing.apiserver import ApiServerDouble
+
+CONFIG = """
+apiVersion: tidegate.dev/v1alpha1
+kind: Config
+registries:
+  - host: registry.test
+    replicas: {a: {endpoint: "http://127.0.0.1:1"}}
+"""
+
+
+def test_the_budget_is_what_the_file_says() -> None:
+    pulls = "    pulls: {inFlight: 2, requestsPerSecond: 7.5, burst: 9}\n"
+    text = CONFIG + pulls + "prePull: {perNode: 4}\ncluster: {platforms: [linux/arm64]}\n"
+    settings = settings_of(parse(text))
+    assert settings.limits == {"registry.test": Limits(in_flight=2, rate=7.5, burst=9)}
+    assert (settings.per_node, settings.platforms) == (4, ("linux/arm64",))
+    assert settings_of(parse(CONFIG)).platforms == (), "the default excludes no node"
+
+
+@pytest.mark.parametrize(
+    "config, kubeconfig, complaint",
+    [
+        pytest.param("nonsense: 1", "there", "nonsense: unknown key", id="config"),
+        pytest.param(CONFIG, "apiVersion: v1", "not a usable kubeconfig", id="kubeconfig"),
+        pytest.param(CONFIG, None, "give --kubeconfig", id="no-cluster"),
+    ],
+)
+def test_a_wrong_call_ends_with_two_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, kubeconfig: str | None, complaint: str
+) -> None:
+    file, connection = tmp_path / "config.yaml", tmp_path / "kubeconfig"
+    file.write_text(config)
+    arguments = ["--config", str(file)]
+    if kubeconfig is not None:
+        connection.write_text(kubeconfig)
+        arguments += ["--kubeconfig", str(connection)]
+    assert main(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_without_a_config_it_is_no_call() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+async def test_probes_and_metrics_are_served() -> None:
+    metrics, ready = Metrics(CollectorRegistry(), program="controller"), asyncio.Event()
+    metrics.config_valid.set(1)
+    async with (
+        served(create_app(metrics.registry, ready=ready), port=0, host="127.0.0.1") as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(path) as response:
+                return response.status, await response.text()
+
+        assert await get("/livez") == (200, "ok")
+        assert (await get("/readyz"))[0] == 503
+        ready.set()
+        assert await get("/readyz") == (200, "ok")
+        status, text = await get("/metrics")
+        assert status == 200
+        assert "tidegate_config_valid 1.0" in text
+
+
+async def test_a_root_task_that_ends_is_named() -> None:
+    async def returns() -> None:
+        pass
+
+    async def raises() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(RootTaskEnded, match="'watch nodes' returned"):
+        await forever("watch nodes", returns())
+    with pytest.raises(ZeroDivisionError) as caught:
+        await forever("watch nodes", raises())
+    assert caught.value.__notes__ == ["in root task 'watch nodes'"]
+
+
+async def controller(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "controller", *arguments, stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ.get("PATH", "")}, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+
+
+async def lines_until(process: asyncio.subprocess.Process, event: str) -> list[str]:
+    seen: list[str] = []
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while not any(f'"event": "{event}"' in line for line in seen):
+            line = await process.stderr.readline()
+            assert line, "\n".join(seen)
+            seen.append(line.decode())
+    return seen
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_starts_plans_and_leaves_when_it_is_told_to(tmp_path: Path, number: int, eventually: Any) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG)
+    async with ApiServerDouble() as api:
+        api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}, plural="nodes")
+        process = await controller("--config", str(file), "--kubeconfig", str(api.kubeconfig(tmp_path / "kubeconfig")))
+        await lines_until(process, "controller.ready")
+        await eventually(lambda: api.objects("tidegate.dev", "nodepulls"))
+        process.send_signal(number)
+        await lines_until(process, "controller.stopped")
+        assert await asyncio.wait_for(process.wait(), 10) == 0
