@@ -81,7 +81,3 @@ def method_not_allowed() -> Refused:
 def unsupported_media_type(media_type: str) -> Refused:
     text = f"the body of the request was in {media_type}, which this server does not take"
     return Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", text)
-
-
-def unavailable(why: str) -> Refused:
-    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailable", why)
