@@ -35,7 +35,7 @@ class StatusSink(Protocol):
         """Replace the status that is there. Raises NotReported or PlanGone."""
 
 
-class NotReported(Exception):  # noqa: N818 - says what happened
+class NotReported(Exception):
     """The status did not arrive; it may be sent again, after `retry_after_s` if that is told."""
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
@@ -43,5 +43,5 @@ class NotReported(Exception):  # noqa: N818 - says what happened
         self.retry_after_s = retry_after_s
 
 
-class PlanGone(Exception):  # noqa: N818 - says what happened
+class PlanGone(Exception):
     """There is no NodePull to write to any more."""

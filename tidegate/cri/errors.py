@@ -19,7 +19,7 @@ from tidegate.kube.shapes import Reason
 _HEAD = 96
 """Characters kept of a long text's beginning; the rest of what fits is its end, where the cause stands."""
 
-_QUERY = re.compile(r"\?[^\s\"']+")
+_QUERY = re.compile(r"\?[^\s\"']*[^\s\"':,;]")
 
 _BY_CODE = {
     grpc.StatusCode.CANCELLED: Reason.CANCELED,
@@ -60,7 +60,7 @@ class CriError(Exception):
         super().__init__(self.message)
 
 
-class RuntimeUnavailable(CriError):  # noqa: N818 - a state of the runtime, as in tidegate.kube.errors.Unavailable
+class RuntimeUnavailable(CriError):
     """Nobody answers on the runtime's socket, or not in time."""
 
 

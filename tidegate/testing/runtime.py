@@ -27,7 +27,7 @@ from tidegate.testing.runtime_store import RuntimeStore, StoredImage
 
 _GENERATED: Any = api_pb2_grpc  # has no types
 
-Context: TypeAlias = grpc.aio.ServicerContext
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class RuntimeDouble:

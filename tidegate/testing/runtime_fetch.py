@@ -35,7 +35,7 @@ _MOST_KEPT_BYTES = 8 << 20
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=300)
 
 
-class PullFailed(Exception):  # noqa: N818 - an outcome that the double reports, not a fault of its own
+class PullFailed(Exception):
     """A pull ends with this gRPC code and text."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:

@@ -103,6 +103,21 @@ def test_a_long_text_keeps_its_beginning_and_its_cause() -> None:
     assert str(error) == error.message
 
 
-def test_a_signed_address_loses_its_signature() -> None:
-    message = bounded('Get "https://store.test/blob?sig=secret&se=2026": 403 Forbidden')
-    assert message == 'Get "https://store.test/blob?…": 403 Forbidden'
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        pytest.param(
+            'Get "https://store.test/b?sig=secret&se=2026": 403 Forbidden',
+            'Get "https://store.test/b?…": 403 Forbidden',
+            id="quoted",
+        ),
+        pytest.param(
+            "GET request to http://r.test/v2/app?ns=r.test:5001: 429 Too Many Requests",
+            "GET request to http://r.test/v2/app?…: 429 Too Many Requests",
+            id="bare",
+        ),
+        pytest.param("why? nobody knows", "why? nobody knows", id="a-question"),
+    ],
+)
+def test_a_signed_address_loses_its_signature(text: str, message: str) -> None:
+    assert bounded(text) == message
