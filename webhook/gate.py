@@ -90,13 +90,7 @@ class Gate:
         began = time.perf_counter()
         judged = await self._judge(review, asked)
         self._count(judged, asked)
-        log.info(
-            "review.decided", uid=review.uid, object=judged.subject, operation=review.operation, webhook=asked.webhook,
-            mode=judged.mode.value, verdict=judged.decision.verdict.value, finding=judged.decision.worst.finding.value,
-            image=judged.decision.worst.image[:256], replica=judged.decision.worst.replica,
-            requests=sum(r.requests for finding, _ in judged.decision.judged for r in finding.replicas),
-            ms=round((time.perf_counter() - began) * 1e3, 2),
-        )  # fmt: skip
+        self._log(review, asked, judged, time.perf_counter() - began)
         return respond(review.uid, judged.decision, judged.mode)
 
     def answer_to_fault(self, review: Review, asked: Asked) -> Response:
@@ -149,6 +143,17 @@ class Gate:
         if unknown:
             findings.extend(await _check(rules.checker, unknown, _patience(settings, asked)))
         return decide(findings, settings=settings, subject=subject)
+
+    def _log(self, review: Review, asked: Asked, judged: Judged, seconds: float) -> None:
+        """One line a review."""
+        decision = judged.decision
+        log.info(
+            "review.decided", uid=review.uid, object=judged.subject, operation=review.operation, webhook=asked.webhook,
+            mode=judged.mode.value, verdict=decision.verdict.value, finding=decision.worst.finding.value,
+            image=decision.worst.image[:256], replica=decision.worst.replica,
+            requests=sum(r.requests for finding, _ in decision.judged for r in finding.replicas),
+            ms=round(seconds * 1e3, 2),
+        )  # fmt: skip
 
     def _labels(self, namespace: str) -> Mapping[str, str]:
         return {**self._namespaces.labels(namespace), _NAMESPACE_LABEL: namespace}
