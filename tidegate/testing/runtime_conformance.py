@@ -184,6 +184,12 @@ class Cost:
         await asyncio.gather(*(node.images.pull(pushed.by_tag, timeout=PULL_S) for _ in range(2)))
         assert node.replica.count(method="GET", kind=Kind.BLOB) == 4
 
+    async def test_a_registry_that_tells_no_digest_is_pulled_from_too(self, node: Node) -> None:
+        node.replica.fault(digest_header=None)
+        pushed = Pushed(node, fresh())
+        await node.images.pull(pushed.by_tag, timeout=PULL_S)
+        assert await node.images.present(pushed.by_digest)
+
 
 class Failures:
     @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from tidegate.cri import CriImages, PullError
 from tidegate.kube.shapes import Reason
-from tidegate.testing.images import build_image, build_index
-from tidegate.testing.registry import RegistryDouble, Stall
+from tidegate.testing.images import OCI_MANIFEST, Image, build_image, build_index
+from tidegate.testing.registry import Cut, RegistryDouble, Stall
 from tidegate.testing.runtime import RuntimeDouble
 from tidegate.testing.runtime_conformance import RuntimeConformance
 
@@ -23,6 +23,45 @@ async def test_a_host_that_nobody_configured_does_not_exist() -> None:
         with pytest.raises(PullError, match="no such host") as caught:
             await images.pull("registry.test/app:1", timeout=5)
         assert caught.value.reason is Reason.OTHER
+
+
+async def test_a_registry_that_is_down_fails_the_pull() -> None:
+    registries = {"registry.test": "http://127.0.0.1:1"}
+    async with RuntimeDouble(registries=registries) as runtime, CriImages(runtime.socket) as images:
+        with pytest.raises(PullError, match="failed to do request: Head") as caught:
+            await images.pull("registry.test/app:1", timeout=5)
+        assert caught.value.reason is Reason.OTHER
+
+
+async def test_a_download_that_breaks_off_fails_the_pull() -> None:
+    image = build_image()
+    async with RegistryDouble() as replica:
+        replica.put("app", image, tag="1")
+        replica.fault(cuts=(Cut(path=f"/blobs/{image.layers[0]}", after=100),))
+        registries = {"registry.test": replica.url}
+        async with RuntimeDouble(registries=registries) as runtime, CriImages(runtime.socket) as images:
+            with pytest.raises(PullError, match="unexpected EOF"):
+                await images.pull("registry.test/app:1", timeout=5)
+            replica.fault(cuts=())
+            await images.pull("registry.test/app:1", timeout=5)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pytest.param(b"<html>", id="no-json"),
+        pytest.param(b"[]", id="no-object"),
+        pytest.param(b'{"schemaVersion": 2}', id="no-config"),
+        pytest.param(b'{"config": {"digest": "sha256:short"}, "layers": []}', id="no-digest"),
+    ],
+)
+async def test_a_manifest_that_is_none_fails_the_pull(manifest: bytes) -> None:
+    async with RegistryDouble() as replica:
+        replica.put("app", Image(manifest, OCI_MANIFEST), tag="1")
+        registries = {"registry.test": replica.url}
+        async with RuntimeDouble(registries=registries) as runtime, CriImages(runtime.socket) as images:
+            with pytest.raises(PullError, match="failed to decode manifest"):
+                await images.pull("registry.test/app:1", timeout=5)
 
 
 async def test_a_host_is_looked_up_anew_by_each_pull() -> None:
