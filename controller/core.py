@@ -8,7 +8,7 @@ something to give. Nothing polls.
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -96,7 +96,7 @@ class Controller:
         self._touched: set[str] = set()
         self._happened = asyncio.Event()
 
-    def loops(self) -> Mapping[str, Callable[[], Awaitable[Never]]]:
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
         """What has to run for ever, each with its name."""
         return {
             "settle": self._settling,

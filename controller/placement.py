@@ -16,7 +16,12 @@ import msgspec
 from tidegate.kube.shapes import GROUP, Node, Shape, Taint, Toleration
 from tidegate.workload import Placement
 
-STARTUP_TAINTS = (f"{GROUP}/", "startup-taint.cluster-autoscaler.kubernetes.io/", "node.cilium.io/agent-not-ready")
+STARTUP_TAINTS = (
+    f"{GROUP}/",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "node.cilium.io/agent-not-ready",
+    "node.kubernetes.io/not-ready",  # set at a Node's creation, taken off a while after the condition says ready
+)
 """Prefixes of taints that leave by themselves while a node starts: it is exactly then that images are wanted on it."""
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})

@@ -75,6 +75,8 @@ TAINT = {"key": "team", "value": "ml", "effect": "NoSchedule"}
         pytest.param(TAINT | {"effect": "NoExecute"}, None, False, id="no-execute"),
         pytest.param(TAINT | {"effect": "PreferNoSchedule"}, None, True, id="a-preference"),
         pytest.param({"key": "tidegate.dev/not-ready", "effect": "NoSchedule"}, None, True, id="our-startup-taint"),
+        pytest.param({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, None, True, id="not-ready-yet"),
+        pytest.param({"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}, None, False, id="disk"),
         pytest.param(
             {"key": "startup-taint.cluster-autoscaler.kubernetes.io/tidegate", "effect": "NoSchedule"},
             None, True, id="an-autoscaler-startup-taint",
