@@ -1,7 +1,7 @@
 """Durations (`1s`, `4m`, `1h30m`, `500ms`) and quantities of bytes (`1Gi`, `512Mi`) as Kubernetes writes them."""
 
 import re
-from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -33,7 +33,7 @@ def quantity(value: object) -> int:
         message = f"{value!r:.64} is not a quantity of bytes; write it like 1Gi or 512Mi"
         raise ValueError(message)
     number, unit = match.groups()
-    return int(Decimal(number) * _UNITS[unit])
+    return int(Fraction(number) * _UNITS[unit])
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]
