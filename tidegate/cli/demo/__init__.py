@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from tidegate.cli.exits import Exit, Output
 
 _PICTURE_WIDTH = 120
 """Columns."""
+_REMOTE_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""A picture asks nobody for a font; any monospace one will do."""
 
 
 def demo(
@@ -33,7 +36,7 @@ def demo(
         typer.echo(exc, err=True)
         raise typer.Exit(Exit.NO) from exc
     if picture is not None and drawn is not None:
-        drawn.save_svg(str(picture), title="tidegate demo")
+        picture.write_text(_REMOTE_FONTS.sub("", drawn.export_svg(title="tidegate demo")), encoding="utf-8")
     if output is Output.JSON:
         typer.echo(json.dumps(result.as_json()))
     raise typer.Exit(Exit.WELL if result.good else Exit.NO)

@@ -54,7 +54,7 @@ class GatedCluster:
         image = build_image(layers=4, layer_bytes=1 << 18, seed="web")
         told("step", f"a pipeline pushes {REPOSITORY}:1 to eastus (home); westeurope has its manifest and some blobs")
         self.home.put(REPOSITORY, image, tag="1")
-        self.replica.receive(REPOSITORY, image.config, image.layers[0])
+        self.replica.put(REPOSITORY, image, only={image.config, image.layers[0]})
         told("step", "kubectl apply -f web.yaml, in the cluster that pulls from westeurope")
         before, text = await self._apply(image)
         told("denied", text)
