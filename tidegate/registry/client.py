@@ -234,13 +234,13 @@ class ReplicaClient:
         try:
             if proof is None:
                 proof = await self._authoriser.proof(credential, repository)
-            answer = await self._transport.ask(ask.authorised(proof.header), call)
+            answer = await self._transport.ask(ask.authorised(proof.header, proof.password), call)
             better = await self._authoriser.better(call, credential, repository, proof, answer)
         except Unauthorized as exc:
             self._authoriser.refuse(credential, repository, exc)
             raise
         if better is not None:
-            proof, answer = better, await self._transport.ask(ask.authorised(better.header), call)
+            proof, answer = better, await self._transport.ask(ask.authorised(better.header, better.password), call)
         self._authoriser.learn(repository, proof, answer)
         return proof, answer
 

@@ -67,7 +67,7 @@ class Limiter:
     async def _take(self, deadline: float) -> None:
         self._refill()
         wait = max(0.0, (1.0 - self._tokens) / self._rate)
-        if wait > deadline - self._clock():
+        if 0 < wait > deadline - self._clock():
             detail = f"limits.requestsPerSecond ({self._rate:g}) is used up by this process's own requests"
             raise Throttled(detail, replica=self._replica, retry_after_s=wait)
         self._tokens -= 1.0
@@ -86,6 +86,6 @@ class Limiter:
 
     def _refuse_long_pause(self, deadline: float) -> None:
         left = self.pause_left_s()
-        if left > min(SHORT_PAUSE_S + _TICK, deadline - self._clock()):
+        if 0 < left > min(SHORT_PAUSE_S + _TICK, deadline - self._clock()):
             detail = f"asked to be left alone for another {left:.0f} s"
             raise Throttled(detail, replica=self._replica, retry_after_s=left)

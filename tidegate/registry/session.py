@@ -45,22 +45,28 @@ async def trust(config: ReplicaConfig) -> Trust:
 
 
 def open_session(limits: LimitsConfig, timeouts: Timeouts) -> aiohttp.ClientSession:
-    """A session whose caller closes it. The limiter bounds connections; the connector is the second fence."""
+    """A session whose caller closes it, and bounds every use of it in time (`translate.bounded`).
+
+    The limiter bounds connections; the connector is the second fence.
+    """
     connector = aiohttp.TCPConnector(
         limit=limits.connections,
         ttl_dns_cache=timeouts.dns_s,
         keepalive_timeout=_KEEPALIVE_S,
     )
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
         requote_redirect_url=False,
         raise_for_status=False,
-        timeout=aiohttp.ClientTimeout(total=timeouts.total_s, sock_connect=timeouts.connect_s),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
         headers={"User-Agent": f"tidegate/{__version__}", "Accept-Encoding": "identity"},
     )
+    # Its own immediate repetition after a lost connection would be neither counted, nor limited, nor the only one.
+    session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts what a server sees
+    return session
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:

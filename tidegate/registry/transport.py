@@ -54,10 +54,10 @@ class Ask:
     most: int = 0
     """Bytes of a good answer's body that are wanted; a longer one is Unsupported. 0: none are read."""
 
-    def authorised(self, authorization: str | None) -> Self:
-        """The same request with other credentials."""
-        hide = () if authorization is None else (authorization, authorization.partition(" ")[2])
-        return replace(self, authorization=authorization, hide=hide)
+    def authorised(self, authorization: str | None, secret: str = "") -> Self:
+        """The same request in another's name; `secret` is what its Authorization was made of."""
+        parts = () if authorization is None else (authorization, authorization.partition(" ")[2], secret)
+        return replace(self, authorization=authorization, hide=parts)
 
 
 class Transport:

@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,16 +71,14 @@ class Server:
         return await self.answer(request)
 
     def saw_no_credential(self) -> bool:
-        return not any(
-            SECRET in one.whole() or one.authorization or "password" in one.whole() for one in self.seen
-        )
+        return not any(SECRET in one.whole() or one.authorization or "password" in one.whole() for one in self.seen)
 
 
 @asynccontextmanager
 async def _serving(server: Server, context: ssl.SSLContext | None) -> AsyncIterator[Server]:
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", server.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.01)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
@@ -90,6 +87,7 @@ async def _serving(server: Server, context: ssl.SSLContext | None) -> AsyncItera
         yield server
     finally:
         await runner.cleanup()
+        await asyncio.sleep(0)  # handlers that were cancelled end
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +97,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def ca_file(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     return str(path)
 

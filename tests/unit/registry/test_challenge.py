@@ -17,7 +17,7 @@ BEARER = Challenge("bearer", {"realm": "https://a.example/token", "service": "a.
         pytest.param(
             ['Bearer   realm = "https://a.example/token" ,  service\t=\t"a.example"  '], [BEARER], id="whitespace"
         ),
-        pytest.param(['Bearer realm=https://a.example/token,service=a.example'], [BEARER], id="unquoted"),
+        pytest.param(["Bearer realm=https://a.example/token,service=a.example"], [BEARER], id="unquoted"),
         pytest.param(['Bearer realm="https://a.example/token" service="a.example"'], [BEARER], id="no-comma"),
         pytest.param(['Bearer realm="https://a.example/token", service="a.example'], [BEARER], id="unterminated"),
         pytest.param([',, Bearer realm="https://a.example/token",,service="a.example",'], [BEARER], id="empty-parts"),
@@ -61,9 +61,7 @@ BEARER = Challenge("bearer", {"realm": "https://a.example/token", "service": "a.
         pytest.param([" , ,\t,"], [], id="commas-only"),
         pytest.param([], [], id="none"),
         pytest.param(['"Bearer" realm="x"'], [], id="quoted-scheme"),
-        pytest.param(
-            ['<html>, Bearer realm="x"'], [Challenge("bearer", {"realm": "x"})], id="garbage-up-to-the-comma"
-        ),
+        pytest.param(['<html>, Bearer realm="x"'], [Challenge("bearer", {"realm": "x"})], id="garbage-up-to-the-comma"),
         pytest.param(["\u00e9\u0131 realm=x, Basic"], [Challenge("basic")], id="not-ascii"),
     ],
 )

@@ -11,11 +11,13 @@ class Work:
     def __init__(self, *, fails: bool = False) -> None:
         self.started = 0
         self.cancelled = 0
+        self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
         self.fails = fails
 
     async def __call__(self) -> int:
         self.started += 1
+        self.begun.set()
         try:
             await self.go_on.wait()
         except asyncio.CancelledError:
@@ -60,8 +62,7 @@ async def test_work_that_nobody_waits_for_is_cancelled_and_the_next_starts_anew(
     work = Work()
     waiting = [asyncio.create_task(flights.join("k", work)) for _ in range(3)]
     await asyncio.sleep(0)
-    while not work.started:
-        await asyncio.sleep(0)
+    await work.begun.wait()
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
@@ -84,8 +85,7 @@ async def test_closing_ends_what_is_in_flight() -> None:
     flights: Flights[str, int] = Flights("test")
     work = Work()
     waiting = asyncio.create_task(flights.join("k", work))
-    while not work.started:
-        await asyncio.sleep(0)
+    await work.begun.wait()
     await flights.aclose()
     with pytest.raises(RuntimeError, match="closed"):
         await waiting

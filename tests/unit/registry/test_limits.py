@@ -50,6 +50,10 @@ async def test_who_cannot_have_a_turn_in_time_is_told_at_once() -> None:
     assert await turn(line, within_s=2) == pytest.approx(1.0, abs=0.002)
 
 
+async def test_a_free_line_refuses_nobody_however_late() -> None:
+    assert await turn(limiter(), within_s=-1) == 0  # whoever set the deadline ends the call
+
+
 async def test_a_turn_that_is_not_waited_for_goes_to_the_next() -> None:
     line = limiter(rate=1.0, burst=1)
     await turn(line)

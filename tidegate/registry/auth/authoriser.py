@@ -29,7 +29,7 @@ Way = Demand | Literal["basic", "open"]
 """What a repository asks for: a token, a password, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """What a request carries to show who asks."""
 
@@ -37,6 +37,8 @@ class Proof:
     """None: it is not known what the replica wants, and nothing is carried."""
     header: str | None = field(default=None, repr=False)
     token: Token | None = field(default=None, repr=False)
+    password: str = field(default="", repr=False)
+    """What a Basic header was made of."""
     fresh: bool = True
     """Made for this very call; if it is refused, another of its kind will be too."""
     refused: Unauthorized | None = None
@@ -79,13 +81,13 @@ class Authoriser:
         known = self._ways.get(repository)
         way = known or self._latest
         if way is None or way == "open":
-            return Proof(way)
+            return Proof(way=way)
         try:
             return await self._make(way, credential, repository)
         except Unauthorized as exc:
             self._forget(way, repository)
             if known is None:  # what another repository wanted; this one may be open
-                return Proof(way, refused=exc)
+                return Proof(way=way, refused=exc)
             raise
         except RegistryError:
             self._forget(way, repository)
@@ -152,12 +154,12 @@ class Authoriser:
     async def _make(self, way: Way, credential: Credential, repository: str) -> Proof:
         if isinstance(way, Demand):
             token, fresh = await self._tokens.get(credential, way, _scope(repository))
-            return Proof(way, f"Bearer {token.value}", token, fresh)
+            return Proof(way=way, header=f"Bearer {token.value}", token=token, fresh=fresh)
         who = await self._secrets.of(credential)
         if who is None:
             detail = f"{hosts.host_of(self._endpoint)} wants a user name and a password"
             raise Unauthorized(detail, replica=self._replica)
-        return Proof(way, who.basic())
+        return Proof(way=way, header=who.basic(), password=who.password)
 
     def _forget(self, way: Way, repository: str) -> None:
         """What was remembered did not work: the next call asks without it, and hears what is wanted now."""

@@ -123,7 +123,7 @@ class Tokens:
         else:
             answer = await self._transport.ask_there(_by_post(key, who), call)
             if answer.status in _NO_POST:
-                answer = await self._transport.ask_there(_by_get(key).authorised(who.basic()), call)
+                answer = await self._transport.ask_there(_by_get(key).authorised(who.basic(), who.password), call)
         return self._read(answer, key)
 
     def _read(self, answer: Answer, key: TokenKey) -> Grant:

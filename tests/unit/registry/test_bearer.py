@@ -1,0 +1,347 @@
+"""Tokens: asked for as distribution's token.md and oauth.md say, once for all who need one, and never in a loop."""
+
+import asyncio
+import json
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from aiohttp import web
+
+from tidegate.registry.bounds import Timeouts
+from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
+
+MANIFEST = "GET /v2/team/app/manifests/v1"
+BLOB = "sha256:" + "ab" * 32
+
+
+class Registry:
+    """A registry with a token server: it lets in whoever shows the token that it gave last."""
+
+    def __init__(self, **token: Any) -> None:
+        self.token = token or {"token": "t{n}"}
+        self.given: list[str] = []
+        self.token_statuses: dict[str, int] = {}
+        self.token_headers: dict[str, str] = {}
+        self.good = True
+        self.realm = ""
+        self.refusal = 401
+        self.url = ""
+        self.found = 200
+        self.hold: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return await self.give(request)
+        if self.good and self.given and request.headers.get("Authorization") == f"Bearer {self.given[-1]}":
+            return web.Response(status=self.found, body=b"{}" if self.found == 200 else b"")
+        challenge = f'Bearer realm="{self.realm or self.url + "/token"}",service="reg",scope="repository:team/app:pull"'
+        return web.Response(status=self.refusal, headers={"WWW-Authenticate": challenge} if self.refusal == 401 else {})
+
+    async def give(self, request: web.Request) -> web.Response:
+        if self.hold is not None:
+            self.asked.set()
+            await self.hold.wait()
+        status = self.token_statuses.get(request.method, 200)
+        if status != 200:
+            return web.Response(status=status, headers=self.token_headers)
+        self.given.append(self.token["token"].format(n=len(self.given) + 1))
+        return web.json_response({**self.token, "token": self.given[-1]})
+
+
+@pytest.fixture
+def registry(serve: Any) -> Callable[..., Any]:
+    async def start(**token: Any) -> tuple[Registry, Any]:
+        scripted = Registry(**token)
+        server = await serve(scripted)
+        scripted.url = server.url
+        return scripted, server
+
+    return start
+
+
+async def test_the_first_request_of_a_repository_costs_three_and_the_next_one(registry: Any, client: Any) -> None:
+    _, server = await registry()
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+        assert server.lines == [MANIFEST, "GET /token", MANIFEST]
+        await replica.manifest("team/app", "v1")
+        assert await replica.has_blob("team/app", BLOB)
+        assert server.lines[3:] == [MANIFEST, f"HEAD /v2/team/app/blobs/{BLOB}"]
+        await replica.manifest("team/other", "v1")
+        assert server.lines[5:] == ["GET /token", "GET /v2/team/other/manifests/v1"]
+        assert replica.requests == len(server.lines)
+
+
+async def test_an_anonymous_token_is_asked_for_by_get_and_carries_nothing(registry: Any, client: Any) -> None:
+    _, server = await registry()
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+    asked = server.seen[1]
+    assert asked.query == {"service": "reg", "scope": "repository:team/app:pull"}
+    assert asked.authorization is None
+
+
+async def test_with_a_secret_the_token_is_asked_for_by_post(
+    registry: Any, client: Any, basic: Any, secret: str
+) -> None:
+    _, server = await registry()
+    async with client(server, auth=(basic,)) as replica:
+        await replica.manifest("team/app", "v1")
+    assert server.lines == [MANIFEST, "POST /token", MANIFEST]
+    assert parse_qs(server.seen[1].body.decode()) == {
+        "grant_type": ["password"], "service": ["reg"], "client_id": ["tidegate"],
+        "scope": ["repository:team/app:pull"], "username": ["ada"], "password": [secret],
+    }  # fmt: skip
+    assert server.seen[1].authorization is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+async def test_where_post_is_not_understood_get_with_basic_follows(
+    registry: Any, client: Any, basic: Any, secret: str, status: int
+) -> None:
+    scripted, server = await registry()
+    scripted.token_statuses = {"POST": status}
+    async with client(server, auth=(basic,)) as replica:
+        await replica.manifest("team/app", "v1")
+    assert server.lines == [MANIFEST, "POST /token", "GET /token", MANIFEST]
+    assert server.seen[2].authorization == "Basic " + b64encode(f"ada:{secret}".encode()).decode()
+    assert server.seen[2].query == {"service": "reg", "scope": "repository:team/app:pull"}
+
+
+@pytest.mark.parametrize(
+    "statuses,error,lines",
+    [
+        pytest.param({"POST": 403}, Unauthorized, ["POST"], id="403-ends-it"),
+        pytest.param({"POST": 422}, Unauthorized, ["POST"], id="422-ends-it"),
+        pytest.param({"POST": 401, "GET": 401}, Unauthorized, ["POST", "GET"], id="both-401"),
+        pytest.param({"POST": 404, "GET": 404}, Unauthorized, ["POST", "GET"], id="no-such-realm"),
+        pytest.param({"POST": 302}, Unauthorized, ["POST"], id="redirect"),
+        pytest.param({"POST": 429}, Throttled, ["POST"], id="429"),
+        pytest.param({"POST": 500}, Unreachable, ["POST"], id="500-is-not-posted-again"),
+        pytest.param({"POST": 401, "GET": 500}, Unreachable, ["POST", "GET", "GET"], id="500-is-got-again-once"),
+        pytest.param({"POST": 204}, Unreachable, ["POST"], id="204"),
+    ],
+)
+async def test_token_servers_that_refuse(
+    registry: Any, client: Any, basic: Any, *, statuses: dict[str, int], error: type[RegistryError], lines: list[str]
+) -> None:
+    scripted, server = await registry()
+    scripted.token_statuses = statuses
+    scripted.token_headers = {"Retry-After": "30"} if 429 in statuses.values() else {"Location": "/token"}
+    async with client(server, auth=(basic,)) as replica:
+        with pytest.raises(error):
+            await replica.manifest("team/app", "v1")
+    assert [one.method for one in server.seen[1:]] == lines
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<html>sign in", id="html"),
+        pytest.param(b"{}", id="no-token"),
+        pytest.param(b'{"token":"a\\nb"}', id="no-header"),
+        pytest.param(b'{"token":"' + b"a" * 70_000 + b'"}', id="long"),
+    ],
+)
+async def test_token_servers_that_talk_nonsense(serve: Any, client: Any, body: bytes) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.Response(body=body)
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{server.url}/token"'})
+
+    server = await serve(answer)
+    async with client(server) as replica:
+        with pytest.raises(RegistryError) as caught:
+            await replica.manifest("team/app", "v1")
+    assert not isinstance(caught.value, NotFound)
+
+
+async def test_a_hundred_callers_cost_one_token(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    async with client(server) as replica:
+        await replica.manifest("team/warm", "v1")
+        server.seen.clear()
+        scripted.hold = asyncio.Event()
+        waiting = [asyncio.create_task(replica.manifest("team/app", "v1")) for _ in range(100)]
+        await scripted.asked.wait()
+        scripted.hold.set()
+        await asyncio.gather(*waiting)
+    assert server.lines.count("GET /token") == 1
+    assert server.lines.count(MANIFEST) == 100
+
+
+async def test_a_caller_that_leaves_does_not_take_the_token_along(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    async with client(server) as replica:
+        await replica.manifest("team/warm", "v1")
+        server.seen.clear()
+        scripted.hold = asyncio.Event()
+        first = asyncio.create_task(replica.manifest("team/app", "v1"))
+        await scripted.asked.wait()
+        others = [asyncio.create_task(replica.manifest("team/app", "v1")) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        scripted.hold.set()
+        await asyncio.gather(*others)
+    assert first.cancelled()
+    assert server.lines.count("GET /token") == 1
+
+
+async def test_a_token_is_renewed_when_it_has_run_out(registry: Any, client: Any) -> None:
+    _, server = await registry(token="t{n}", expires_in=0)
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+        await replica.manifest("team/app", "v1")
+    assert server.lines == [MANIFEST, "GET /token", MANIFEST, "GET /token", MANIFEST]
+
+
+async def test_a_token_is_renewed_a_little_before_it_runs_out(registry: Any, client: Any) -> None:
+    _, server = await registry(token="t{n}", expires_in=0.4)
+    async with client(server) as replica:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await replica.manifest("team/app", "v1")
+        while server.lines.count("GET /token") == 1:
+            await asyncio.sleep(0.005)
+            await replica.manifest("team/app", "v1")
+        renewed = loop.time() - began
+    assert renewed > 0.3
+    assert server.lines[-2:] == ["GET /token", MANIFEST]  # no request with a token that had run out
+
+
+@pytest.mark.parametrize("refusal", [401, 400], ids=["401", "400-without-a-challenge"])
+async def test_a_token_that_is_revoked_is_replaced_once(registry: Any, client: Any, refusal: int) -> None:
+    scripted, server = await registry()
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+        scripted.given.append("another")
+        scripted.refusal = refusal
+        await replica.manifest("team/app", "v1")
+    assert server.lines[3:] == [MANIFEST, "GET /token", MANIFEST]
+
+
+async def test_an_honest_token_that_is_refused_is_not_tried_again(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    scripted.good = False
+    async with client(server) as replica:
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/app", "v1")
+        assert server.lines == [MANIFEST, "GET /token", MANIFEST]
+        with pytest.raises(Unauthorized, match="401"):
+            await replica.manifest("team/app", "v1")
+        assert len(server.lines) == 3  # remembered
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/other", "v1")
+        assert len(server.lines) > 3  # of this scope alone
+
+
+async def test_a_refusal_is_remembered_for_a_moment_only(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    scripted.good = False
+    async with client(server, timeouts=Timeouts(refusal_s=0.02)) as replica:
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/app", "v1")
+        scripted.good = True
+        await asyncio.sleep(0.03)
+        await replica.manifest("team/app", "v1")
+
+
+async def test_a_registry_that_moves_its_realm_is_followed(registry: Any, client: Any, serve: Any) -> None:
+    scripted, server = await registry()
+
+    async def give(_: web.Request) -> web.Response:
+        scripted.given.append("from-elsewhere")
+        return web.json_response({"token": "from-elsewhere"})
+
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+        elsewhere = await serve(give)
+        scripted.realm, scripted.given = f"{elsewhere.url}/token", ["x"]
+        await replica.manifest("team/app", "v1")
+        await replica.manifest("team/app", "v1")
+    assert len(elsewhere.seen) == 1
+
+
+async def test_a_realm_that_is_gone_is_not_remembered(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    async with client(server) as replica:
+        scripted.realm = "http://127.0.0.1:1/token"
+        with pytest.raises(Unreachable):
+            await replica.manifest("team/app", "v1")
+        scripted.realm = ""
+        with pytest.raises(Unreachable):  # what the first challenge said, once
+            await replica.manifest("team/app", "v1")
+        await replica.manifest("team/app", "v1")
+
+
+async def test_a_404_with_a_token_is_absence(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    scripted.found = 404
+    async with client(server) as replica:
+        with pytest.raises(NotFound):
+            await replica.manifest("team/app", "v1")
+        assert await replica.has_blob("team/app", BLOB) is False
+
+
+async def test_a_404_with_a_token_that_grants_nothing_is_no_absence(registry: Any, client: Any) -> None:
+    claims = urlsafe_b64encode(json.dumps({"access": []}).encode()).decode().rstrip("=")
+    scripted, server = await registry(token=f"e30.{claims}.sig")
+    scripted.found = 404
+    async with client(server) as replica:
+        with pytest.raises(Unauthorized, match="no proof of absence"):
+            await replica.has_blob("team/app", BLOB)
+
+
+async def test_the_scope_of_a_challenge_is_not_followed(serve: Any, client: Any) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.json_response({"token": "t"})
+        if request.headers.get("Authorization"):
+            return web.Response(body=b"{}")
+        scope = "repository:payroll/db:pull,push,delete registry:catalog:*"
+        return web.Response(
+            status=401, headers={"WWW-Authenticate": f'Bearer realm="{server.url}/token",scope="{scope}"'}
+        )
+
+    server = await serve(answer)
+    async with client(server, replica={"repository": "mirror/{path}"}) as replica:
+        await replica.manifest("team/app", "v1")
+    assert server.seen[1].query == {"scope": "repository:mirror/team/app:pull"}
+
+
+async def test_a_realm_keeps_its_own_query_but_not_our_names(serve: Any, client: Any) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.json_response({"token": "t"})
+        if request.headers.get("Authorization"):
+            return web.Response(body=b"{}")
+        realm = f"{server.url}/token?tenant=a%26b&scope=repository:x:push"
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="s&t=u"'})
+
+    server = await serve(answer)
+    async with client(server) as replica:
+        await replica.manifest("team/app", "v1")
+    assert server.seen[1].query == {"tenant": "a&b", "service": "s&t=u", "scope": "repository:team/app:pull"}
+
+
+async def test_a_public_repository_beside_private_ones_is_read_without_a_token(serve: Any, client: Any) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.Response(status=401)
+        if "/public/" in request.path:
+            return web.Response(body=b"{}")
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{server.url}/token"'})
+
+    server = await serve(answer)
+    async with client(server) as replica:
+        with pytest.raises(Unauthorized):
+            await replica.manifest("private/app", "v1")
+        await replica.manifest("public/app", "v1")
+        server.seen.clear()
+        await replica.manifest("public/app", "v1")
+    assert server.lines == ["GET /v2/public/app/manifests/v1"]
