@@ -39,7 +39,7 @@ from tidegate.registry.transport import Ask, Call, Transport
 T = TypeVar("T")
 
 OnRequest = Callable[[], None]
-"""Called once for each request that a call sends; a token that callers share is counted for none of them."""
+"""Called once for each request that a call sends; a token that callers share is counted for the first of them."""
 
 _THERE = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 """416 to the first byte: the blob is there, and empty."""
@@ -233,7 +233,7 @@ class ReplicaClient:
         """Ask with what is known to be wanted, and once more if the replica then says what it wants."""
         try:
             if proof is None:
-                proof = await self._authoriser.proof(credential, repository)
+                proof = await self._authoriser.proof(call, credential, repository)
             answer = await self._transport.ask(ask.authorised(proof.header, proof.password), call)
             better = await self._authoriser.better(call, credential, repository, proof, answer)
         except Unauthorized as exc:

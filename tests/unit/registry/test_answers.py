@@ -45,6 +45,8 @@ def access(name: str, *actions: str) -> str:
         pytest.param({"token": jwt({"exp": "soon"})}, 60.0, id="jwt-with-a-word"),
         pytest.param({"token": jwt(["exp"])}, 60.0, id="jwt-of-a-list"),
         pytest.param({"token": "e30.!!!.sig"}, 60.0, id="no-jwt"),
+        pytest.param({"token": "e30.a.sig"}, 60.0, id="no-base64"),
+        pytest.param({"token": "t", "expires_in": 10**400}, 60.0, id="no-number-that-fits"),
         pytest.param({"token": jwt({"exp": NOW + 4500}), "expires_in": 30}, 30.0, id="expires-in-before-jwt"),
     ],
 )

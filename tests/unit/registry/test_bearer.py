@@ -76,6 +76,25 @@ async def test_the_first_request_of_a_repository_costs_three_and_the_next_one(re
         assert replica.requests == len(server.lines)
 
 
+async def test_a_shared_token_is_counted_for_who_came_first(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    sent: dict[str, int] = {"first": 0, "second": 0}
+
+    def count(who: str) -> None:
+        sent[who] += 1
+
+    async with client(server) as replica:
+        await replica.manifest("team/warm", "v1")
+        scripted.hold = asyncio.Event()
+        first = asyncio.create_task(replica.manifest("team/app", "v1", on_request=lambda: count("first")))
+        await scripted.asked.wait()
+        second = asyncio.create_task(replica.manifest("team/app", "v1", on_request=lambda: count("second")))
+        await asyncio.sleep(0)
+        scripted.hold.set()
+        await asyncio.gather(first, second)
+    assert sent == {"first": 2, "second": 1}
+
+
 async def test_an_anonymous_token_is_asked_for_by_get_and_carries_nothing(registry: Any, client: Any) -> None:
     _, server = await registry()
     async with client(server) as replica:
@@ -345,3 +364,43 @@ async def test_a_public_repository_beside_private_ones_is_read_without_a_token(s
         server.seen.clear()
         await replica.manifest("public/app", "v1")
     assert server.lines == ["GET /v2/public/app/manifests/v1"]
+
+
+async def test_a_refused_blob_costs_one_token_and_one_look_by_get(registry: Any, client: Any) -> None:
+    scripted, server = await registry()
+    scripted.good = False
+    async with client(server) as replica:
+        with pytest.raises(Unauthorized):
+            await replica.has_blob("team/app", BLOB)
+    head, get = f"HEAD /v2/team/app/blobs/{BLOB}", f"GET /v2/team/app/blobs/{BLOB}"
+    assert server.lines == [head, "GET /token", head, get]
+
+
+async def test_a_second_private_repository_is_refused_without_asking_for_its_token_twice(
+    registry: Any, client: Any
+) -> None:
+    scripted, server = await registry()
+    scripted.token_statuses = {"GET": 403}
+    async with client(server) as replica:
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/app", "v1")
+        server.seen.clear()
+        with pytest.raises(Unauthorized, match="token realm refused"):
+            await replica.manifest("team/other", "v1")
+    assert server.lines == ["GET /token", "GET /v2/team/other/manifests/v1"]
+
+
+async def test_a_realm_that_turns_away_a_known_repository_is_asked_about_anew(registry: Any, client: Any) -> None:
+    scripted, server = await registry(token="t{n}", expires_in=0)
+    async with client(server, timeouts=Timeouts(refusal_s=0.01)) as replica:
+        await replica.manifest("team/app", "v1")
+        scripted.token_statuses = {"GET": 401}
+        server.seen.clear()
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/app", "v1")
+        assert server.lines == ["GET /token"]
+        scripted.token_statuses = {}
+        server.seen.clear()
+        await asyncio.sleep(0.02)
+        await replica.manifest("team/app", "v1")
+    assert server.lines == [MANIFEST, "GET /token", MANIFEST]

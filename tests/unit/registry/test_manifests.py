@@ -181,6 +181,23 @@ async def test_nothing_is_smuggled_into_a_url(serve: Any, client: Any, repositor
     assert server.seen == []
 
 
+async def test_a_small_blob_is_fetched_and_hashed(serve: Any, client: Any) -> None:
+    server = await serve(says())
+    async with client(server) as replica:
+        assert await replica.blob("team/app", digest(BODY), most=100) == BODY
+        with pytest.raises(Mismatch):
+            await replica.blob("team/app", digest(b"other"), most=100)
+        with pytest.raises(Unsupported):
+            await replica.blob("team/app", digest(BODY), most=len(BODY) - 1)
+        server.answer = says(status=404)
+        with pytest.raises(NotFound):
+            await replica.blob("team/app", digest(BODY), most=100)
+        server.answer = says(status=206)
+        with pytest.raises(Unreachable):
+            await replica.blob("team/app", digest(BODY), most=100)
+    assert server.lines[0] == f"GET /v2/team/app/blobs/{digest(BODY)}"
+
+
 async def test_thirty_two_mebibytes_are_refused_by_their_length_alone(serve: Any, client: Any) -> None:
     sent = 0
 

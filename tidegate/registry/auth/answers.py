@@ -25,7 +25,7 @@ _PULLING = frozenset({"pull", "*"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class NoToken(ValueError):  # noqa: N818 - reads as what happened
+class NoToken(ValueError):
     """A 200 without a token in it that could be sent."""
 
 

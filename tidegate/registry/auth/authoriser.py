@@ -76,14 +76,14 @@ class Authoriser:
         """Do not try this credential on this repository again for a moment."""
         self._refusals[credential.place, repository] = error.detail
 
-    async def proof(self, credential: Credential, repository: str) -> Proof:
+    async def proof(self, call: Call, credential: Credential, repository: str) -> Proof:
         """What the first request of a call should carry. Raises RegistryError."""
         known = self._ways.get(repository)
         way = known or self._latest
         if way is None or way == "open":
             return Proof(way=way)
         try:
-            return await self._make(way, credential, repository)
+            return await self._make(call, way, credential, repository)
         except Unauthorized as exc:
             self._forget(way, repository)
             if known is None:  # what another repository wanted; this one may be open
@@ -114,7 +114,7 @@ class Authoriser:
                 return None
         if proof.token is not None and isinstance(proof.way, Demand):
             self._tokens.forget(credential, proof.way, _scope(repository), proof.token)
-        return await self._make(way, credential, repository)
+        return await self._make(call, way, credential, repository)
 
     def learn(self, repository: str, proof: Proof, answer: Answer) -> None:
         """A repository that gave something to a request that carried nothing is open."""
@@ -151,9 +151,9 @@ class Authoriser:
             self._open_until = self._now() + self._timeouts.open_s
         return way
 
-    async def _make(self, way: Way, credential: Credential, repository: str) -> Proof:
+    async def _make(self, call: Call, way: Way, credential: Credential, repository: str) -> Proof:
         if isinstance(way, Demand):
-            token, fresh = await self._tokens.get(credential, way, _scope(repository))
+            token, fresh = await self._tokens.get(credential, way, _scope(repository), call.on_request)
             return Proof(way=way, header=f"Bearer {token.value}", token=token, fresh=fresh)
         who = await self._secrets.of(credential)
         if who is None:

@@ -85,13 +85,15 @@ class Tokens:
         )
         self._flights: Flights[TokenKey, Token] = Flights("token")
 
-    async def get(self, credential: Credential, demand: Demand, scope: str) -> tuple[Token, bool]:
+    async def get(
+        self, credential: Credential, demand: Demand, scope: str, on_request: Callable[[], None] | None = None
+    ) -> tuple[Token, bool]:
         """A token, and whether it was fetched just now. Raises RegistryError."""
         key = TokenKey(credential.place, demand, scope)
         known = self._known.get(key)
         if known is not None and self._now() < known.use_until:
             return known, False
-        return await self._flights.join(key, lambda: self._fetch(key, credential)), True
+        return await self._flights.join(key, lambda: self._fetch(key, credential, on_request)), True
 
     def forget(self, credential: Credential, demand: Demand, scope: str, token: Token) -> None:
         """A registry refused this token before its time. One that has replaced it meanwhile stays."""
@@ -103,20 +105,20 @@ class Tokens:
         """End what is in flight."""
         await self._flights.aclose()
 
-    async def _fetch(self, key: TokenKey, credential: Credential) -> Token:
+    async def _fetch(self, key: TokenKey, credential: Credential, on_request: Callable[[], None] | None) -> Token:
         async with bounded(self._replica, self._timeouts.total_s):
-            grant = await self._grant(key, credential)
+            call = Call(deadline=self._now() + self._timeouts.total_s, on_request=on_request)
+            grant = await self._grant(key, credential, call)
         early = min(_EARLY_MOST_S, grant.lives_s * _EARLY_SHARE)
         token = Token(grant.token, self._now() + grant.lives_s - early, grant.may_pull)
         self._known[key] = token
         return token
 
-    async def _grant(self, key: TokenKey, credential: Credential) -> Grant:
+    async def _grant(self, key: TokenKey, credential: Credential, call: Call) -> Grant:
         realm = key.demand.realm
         secret = not credential.is_anonymous
         if reason := refusal(realm, endpoint=self._endpoint, token_hosts=self._token_hosts, secret=secret):
             raise Unauthorized(reason, replica=self._replica)
-        call = Call(deadline=self._now() + self._timeouts.total_s)
         who = await self._secrets.of(credential)
         if who is None:
             answer = await self._transport.ask_there(_by_get(key), call)
