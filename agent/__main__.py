@@ -18,7 +18,6 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from agent import logs
 from agent.cluster import ClusterPlans, ClusterStatus
 from agent.loop import Agent, Settings
 from agent.pull import Pulls
@@ -27,9 +26,11 @@ from tidegate import __version__
 from tidegate.config import Config, ConfigError, load
 from tidegate.cri import DEFAULT_SOCKET, CriImages
 from tidegate.kube.client import KubeClient
-from tidegate.kube.connection import Connection, ConnectionConfigError, from_kubeconfig, in_cluster
+from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Pauses
 from tidegate.metrics import Metrics
+from tidegate.process import logs
+from tidegate.process.cluster import connection
 
 log = structlog.get_logger()
 
@@ -55,15 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure()
     try:
         config = load(arguments.config)
-        connection = _connection(arguments.kubeconfig)
+        cluster = connection(arguments.kubeconfig, os.environ)
     except (ConfigError, ConnectionConfigError) as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - the person who started it reads this
         return 2
-    asyncio.run(_serve(arguments, config, connection))
+    asyncio.run(_serve(arguments, config, cluster))
     return 0
 
 
-async def _serve(arguments: Arguments, config: Config, connection: Connection) -> None:
+async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,7 +76,7 @@ async def _serve(arguments: Arguments, config: Config, connection: Connection) -
             server, _ = start_http_server(arguments.metrics_port, registry=metrics.registry)
             stack.callback(server.shutdown)
         store = await stack.enter_async_context(CriImages(arguments.cri_socket))
-        client = await stack.enter_async_context(KubeClient(connection))
+        client = await stack.enter_async_context(KubeClient(cluster))
         plans = ClusterPlans(client, node=arguments.node, pauses=_PAUSES)
         agent = Agent(
             plans=plans,
@@ -112,16 +113,6 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     if given.at_once < 1:
         parser.error("--at-once: at least 1")
     return Arguments(**vars(given))
-
-
-def _connection(kubeconfig: Path | None) -> Connection:
-    if kubeconfig is not None:
-        return from_kubeconfig(kubeconfig)
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
-    if not host or not port:
-        message = "not in a cluster (KUBERNETES_SERVICE_HOST is not set): give --kubeconfig"
-        raise ConnectionConfigError(message)
-    return in_cluster(host=host, port=port)
 
 
 def _now() -> datetime:

@@ -20,19 +20,20 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry
 
-from controller import logs
 from controller.budget import Limits
 from controller.core import Controller, Settings
 from controller.costs import FromManifests
 from controller.mirror import Mirror
-from controller.probes import create_app, served
-from controller.roots import forever
 from tidegate import __version__
 from tidegate.completeness import Checker
 from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
-from tidegate.kube.connection import Connection, ConnectionConfigError, from_kubeconfig, in_cluster
+from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.metrics import Metrics
+from tidegate.process import logs
+from tidegate.process.cluster import connection
+from tidegate.process.probes import create_app, served
+from tidegate.process.roots import forever
 from tidegate.replicas import open_registries
 
 log = structlog.get_logger()
@@ -53,29 +54,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure()
     try:
         config = load(arguments.config)
-        connection = _connection(arguments.kubeconfig)
+        cluster = connection(arguments.kubeconfig, os.environ)
     except (ConfigError, ConnectionConfigError) as exc:
         print(exc, file=sys.stderr)  # noqa: T201  the person who started it reads this
         return 2
-    asyncio.run(_until_told(arguments, config, connection))
+    asyncio.run(_until_told(arguments, config, cluster))
     return 0
 
 
-async def _until_told(arguments: Arguments, config: Config, connection: Connection) -> None:
+async def _until_told(arguments: Arguments, config: Config, cluster: Connection) -> None:
     """Serve until a signal comes or a root task ends."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(_serve(arguments, config, connection), name="serve")
+        serving = tasks.create_task(_serve(arguments, config, cluster), name="serve")
         await stopping.wait()
         log.info("controller.stopping")
         serving.cancel()
     log.info("controller.stopped")
 
 
-async def _serve(arguments: Arguments, config: Config, connection: Connection) -> None:
+async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> None:
     metrics = Metrics(CollectorRegistry(), program="controller")
     metrics.config_valid.set(1)
     ready = asyncio.Event()
@@ -86,7 +87,7 @@ async def _serve(arguments: Arguments, config: Config, connection: Connection) -
         registries = await stack.enter_async_context(open_registries(config, metrics=metrics))
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
         stack.push_async_callback(checker.aclose)
-        client = await stack.enter_async_context(KubeClient(connection))
+        client = await stack.enter_async_context(KubeClient(cluster))
         mirror = Mirror(client)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for name, reflector in mirror.reflectors():
@@ -132,16 +133,6 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
     parser.add_argument("--metrics-port", type=int, metavar="N", help="metrics and probes; default: nowhere")
     return Arguments(**vars(parser.parse_args(argv)))
-
-
-def _connection(kubeconfig: Path | None) -> Connection:
-    if kubeconfig is not None:
-        return from_kubeconfig(kubeconfig)
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
-    if not host or not port:
-        message = "not in a cluster (KUBERNETES_SERVICE_HOST is not set): give --kubeconfig"
-        raise ConnectionConfigError(message)
-    return in_cluster(host=host, port=port)
 
 
 def _now() -> datetime:

@@ -11,8 +11,7 @@ _ENCODE = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def configure() -> None:
-    """Once, at the start of a program. Libraries' own warnings go to standard error as they are."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    """Once, at the start of a program. Warnings of libraries go there too, by logging's last resort."""
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -20,10 +19,25 @@ def configure() -> None:
             structlog.processors.format_exc_info,
             _rendered,
         ],
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        logger_factory=_StandardError,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """Writes to what standard error is when the line comes, not to what it was when a logger was made."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, line: bytes) -> None:
+        """One line, at once."""
+        stream = sys.stderr.buffer
+        stream.write(line + b"\n")
+        stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _rendered(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:  # noqa: ANN401 - structlog's shape

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from controller.__main__ import main, settings_of
 from controller.budget import Limits
-from controller.probes import create_app, served
-from controller.roots import RootTaskEnded, forever
 from tidegate.config import parse
 from tidegate.metrics import Metrics
+from tidegate.process.probes import create_app, served
+from tidegate.process.roots import RootTaskEnded, forever
 from tidegate.testing.apiserver import ApiServerDouble
 
 CONFIG = """
@@ -110,7 +110,7 @@ async def lines_until(process: asyncio.subprocess.Process, event: str) -> list[s
     seen: list[str] = []
     assert process.stderr is not None
     async with asyncio.timeout(30):
-        while not any(f'"event": "{event}"' in line for line in seen):
+        while not any(f'"event":"{event}"' in line for line in seen):
             line = await process.stderr.readline()
             assert line, "\n".join(seen)
             seen.append(line.decode())
