@@ -47,16 +47,19 @@ class Metrics:
             "tidegate_pull_budget", "The budget now, in `in_flight` pulls or `requests_per_second`.",
             ["registry", "unit"], registry=registry,
         )  # fmt: skip
-        self.pulls_in_flight = Gauge(
-            "tidegate_pulls_in_flight", "Grants outstanding.", ["registry"], registry=registry
+        self.pulls_in_flight = Gauge("tidegate_pulls_in_flight", "Grants outstanding.", ["registry"], registry=registry)
+        self.pulls = Counter(
+            "tidegate_pulls", "Pulls that ended, by result.", ["registry", "result"], registry=registry
         )
-        self.pulls = Counter("tidegate_pulls", "Pulls that ended, by result.", ["registry", "result"], registry=registry)
         self.pull_duration = Histogram(
             "tidegate_pull_duration_seconds", "Seconds of a clean pull.", ["registry"],
             buckets=_PULL_SECONDS, registry=registry,
         )  # fmt: skip
         self.pull_bytes = Counter(
-            "tidegate_pull_bytes", "Compressed bytes of clean pulls, from the manifest.", ["registry"], registry=registry
+            "tidegate_pull_bytes",
+            "Compressed bytes of clean pulls, from the manifest.",
+            ["registry"],
+            registry=registry,
         )
         self.grant_wait = Histogram(
             "tidegate_grant_wait_seconds", "Seconds from an image being wanted on a node to its grant.",

@@ -50,7 +50,7 @@ _REST_LIMIT = PATH_LIMIT + len(":") + 128 + len("@sha512:") + 128
 """The longest acceptable text after the host: longer ones are refused before any expression looks at them."""
 
 
-class InvalidReference(ValueError):  # noqa: N818 - the name is promised to tools outside
+class InvalidReference(ValueError):
     """The text is no image reference. `text` is bounded, `reason` says which part is wrong, in printable ASCII."""
 
     def __init__(self, text: str, reason: str) -> None:

@@ -79,7 +79,8 @@ def certificate(cluster: Cluster) -> str:
     leaf = authority.issue_cert("tidegate-webhook.tidegate.svc", key_type=trustme.KeyType.ECDSA)
     chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
     cluster.apply(
-        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: tidegate-webhook-tls, namespace: tidegate}\n"
+        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n"
+        "metadata: {name: tidegate-webhook-tls, namespace: tidegate}\n"
         f"data:\n  tls.crt: {base64.b64encode(chain).decode()}\n"
         f"  tls.key: {base64.b64encode(leaf.private_key_pem.bytes()).decode()}\n"
     )

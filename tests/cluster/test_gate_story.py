@@ -65,7 +65,7 @@ def test_an_image_that_lacks_a_blob_on_local_is_refused_and_enters_when_it_arriv
 
 
 @pytest.mark.parametrize(
-    ("image", "words"),
+    "image, words",
     [
         pytest.param(f"{PULLED_FROM}/shop/never@sha256:{'0' * 64}", "absent", id="absent"),
         pytest.param(f"{PULLED_FROM}/shop/web:1", "not-pinned", id="not-pinned"),

@@ -138,7 +138,7 @@ _decode = msgspec.json.Decoder(_Document).decode
 _decode_platform = msgspec.json.Decoder(_Platform).decode
 
 
-class _Refused(Exception):  # noqa: N818 - control flow of this module, never seen outside
+class _Refused(Exception):
     pass
 
 

@@ -70,7 +70,7 @@ async def measure(source: Source, repository: str, reference: str, *, platforms:
     return _dearest(leaves)
 
 
-class _Proven(Exception):  # noqa: N818 - not an error: ends a walk that needs no count
+class _Proven(Exception):
     pass
 
 

@@ -11,7 +11,7 @@ from tidegate.reference import Digest
 from tidegate.testing.images import Image
 
 
-class PushRefused(Exception):  # noqa: N818 - says what happened
+class PushRefused(Exception):
     """A registry did not take a part of an image; `status` is its answer."""
 
     def __init__(self, method: str, target: str, *, status: int, body: str) -> None:

@@ -22,7 +22,7 @@ _WORDS = {
 }
 
 
-class MalformedObject(ValueError):  # noqa: N818 - says what it is, like the finding
+class MalformedObject(ValueError):
     """The object has another shape than its kind. `pointer` is a JSON pointer ("" is the whole object)."""
 
     def __init__(self, pointer: str, reason: str) -> None:
