@@ -11,6 +11,8 @@ IMAGES_LIMIT = 512
 """Characters of the audit annotation that lists images."""
 _IMAGE_LIMIT = 200
 _DETAIL_LIMIT = 120
+_REST_ROOM = len("+1000")
+"""For how many there are besides; no object has more images."""
 _SHORT_DIGEST = 12
 _DIGEST_MARK = "@sha256:"
 
@@ -37,9 +39,9 @@ def warning(finding: ImageFinding) -> str:
 def images(decision: Decision) -> str:
     """`image=finding` of all images, as far as they fit."""
     parts: list[str] = []
-    room = IMAGES_LIMIT
+    room = IMAGES_LIMIT - _REST_ROOM
     for finding, _ in decision.judged:
-        part = f"{_short(printable(finding.image))}={finding.finding.value}"
+        part = f"{_middle(_short(printable(finding.image)), _IMAGE_LIMIT)}={finding.finding.value}"
         if len(part) + 1 > room:
             parts.append(f"+{len(decision.judged) - len(parts)}")
             break
@@ -65,7 +67,7 @@ def lacking(missing: Missing) -> str:
         parts.append(f"{missing.manifests} manifest{'s' if missing.manifests > 1 else ''}")
     if missing.blobs:
         of_all = f" of {missing.of_blobs}" if missing.of_blobs else ""
-        parts.append(f"{missing.blobs}{of_all} blobs")
+        parts.append(f"{missing.blobs}{of_all} blob{'s' if max(missing.blobs, missing.of_blobs) > 1 else ''}")
     if missing.bytes:
         parts.append(quantity(missing.bytes))
     return ", ".join(parts) or "a part of it"
@@ -73,7 +75,8 @@ def lacking(missing: Missing) -> str:
 
 def printable(text: str) -> str:
     """Without what the API server drops a whole warning for: control characters and lone surrogates."""
-    return "".join(c if c.isprintable() else "?" for c in text[:4096])
+    kept = text[:4096]
+    return kept if kept.isprintable() else "".join(c if c.isprintable() else "?" for c in kept)
 
 
 def _says(finding: ImageFinding) -> str:
