@@ -1,5 +1,6 @@
 """The `tidegate` command line."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -35,4 +36,5 @@ def tidegate(
 
 def main() -> None:
     """Run the command line."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines would run through the screen
     app()
