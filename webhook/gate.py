@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 from cachetools import LRUCache
+from prometheus_client import Counter
 
 from tidegate.findings import FAILURES, Finding, ImageFinding, Mode, Verdict
 from tidegate.metrics import Metrics
@@ -84,6 +85,8 @@ class Gate:
         self._namespaces = namespaces
         self._metrics = metrics
         self._references: LRUCache[str, ImageReference | InvalidReference] = LRUCache(_REMEMBERED_REFERENCES)
+        self._reviews = _Labelled(metrics.reviews)
+        self._findings = _Labelled(metrics.findings)
 
     async def answer(self, review: Review, asked: Asked) -> Response:
         """Never raises for anything that an author or a registry did."""
@@ -176,12 +179,12 @@ class Gate:
         return known
 
     def _count(self, judged: Judged, asked: Asked) -> None:
-        decision, metrics = judged.decision, self._metrics
-        metrics.reviews.labels(asked.webhook, judged.mode.value, decision.verdict.value).inc()
+        decision = judged.decision
+        self._reviews[asked.webhook, judged.mode.value, decision.verdict.value].inc()
         for finding, verdict in decision.judged:
-            metrics.findings.labels(self._host(finding.image), finding.finding.value).inc()
+            self._findings[self._host(finding.image), finding.finding.value].inc()
             if finding.finding in FAILURES and verdict in {Verdict.ALLOW, Verdict.WARN}:
-                metrics.fail_open.labels(finding.finding.value).inc()
+                self._metrics.fail_open.labels(finding.finding.value).inc()
 
     def _host(self, image: str) -> str:
         """The label of an image's registry: a listed host, or one word for all others."""
@@ -189,6 +192,18 @@ class Gate:
         if isinstance(reference, ImageReference) and reference.domain in self.rules.hosts:
             return reference.domain
         return _OTHER_REGISTRIES
+
+
+class _Labelled(dict[tuple[str, ...], Counter]):
+    """A metric's children by their labels, without its lock and its checks; as many as the metric itself keeps."""
+
+    def __init__(self, metric: Counter) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> Counter:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
 
 
 def _of_malformed(exc: MalformedObject, review: Review, rules: Rules, settings: Settings) -> Decision:

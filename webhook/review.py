@@ -13,7 +13,7 @@ import msgspec
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
 _LONGEST_UID = 256
-_NULL = b"null"
+_NOTHING = (msgspec.Raw(), msgspec.Raw(b"null"))
 _BRING_AN_OBJECT = frozenset({"CREATE", "UPDATE"})
 
 
@@ -51,12 +51,12 @@ class Review(Wire, frozen=True, kw_only=True):
     dry_run: bool | None = None
 
     @property
-    def new(self) -> bytes | None:
+    def new(self) -> msgspec.Raw | None:
         """The object as it shall be."""
         return _present(self.object)
 
     @property
-    def old(self) -> bytes | None:
+    def old(self) -> msgspec.Raw | None:
         """The object as it is."""
         return _present(self.old_object)
 
@@ -122,6 +122,6 @@ def encode(response: Response) -> bytes:
     return _ENCODER.encode(_Answer(response=response))
 
 
-def _present(raw: msgspec.Raw) -> bytes | None:
-    content = bytes(raw)
-    return None if content in {b"", _NULL} else content
+def _present(raw: msgspec.Raw) -> msgspec.Raw | None:
+    """Compared, not hashed: objects are large."""
+    return None if raw in _NOTHING else raw
