@@ -11,7 +11,8 @@ import uvicorn
 
 KEEP_ALIVE_S = 120
 """Longer than the 90 s for which an API server keeps an idle connection: it, not we, decides when one ends."""
-_GRACE_S = 5
+_GRACE_S = 31
+"""Past the longest review: one that were cut off would be a 500."""
 _START_S = 10.0
 _POLL_S = 0.01
 
@@ -40,7 +41,7 @@ async def serving(
     server = _Server(
         uvicorn.Config(
             app, host=host, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
-            log_config=None, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+            log_config=None, proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S, backlog=4096,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )

@@ -2,10 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +19,7 @@ from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.reference import ImageReference
+from tidegate.testing.certificates import ServerCertificate, issue
 from webhook.app import Health, create_app
 from webhook.gate import Gate, Rules
 
@@ -212,3 +219,158 @@ class Make:
     pod = staticmethod(pod)
     pod_spec = staticmethod(pod_spec)
     review = staticmethod(review)
+
+
+END_S = 10.0
+
+
+class Child:
+    """`python -m webhook`, asked over TLS as an API server asks it."""
+
+    def __init__(self, folder: Path, port: int, metrics_port: int, process: asyncio.subprocess.Process) -> None:
+        self.folder = folder
+        self.process = process
+        self.url = f"https://127.0.0.1:{port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        self.trust = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+
+    @property
+    def log(self) -> str:
+        """All that it has written."""
+        return (self.folder / "log").read_text(encoding="utf-8")
+
+    def memory(self) -> tuple[int, int]:
+        """Resident bytes: now, and at the highest."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
+        values = {line.split(":")[0]: line.split() for line in lines}
+        return int(values["VmRSS"][1]) << 10, int(values["VmHWM"][1]) << 10
+
+    async def ready(self, session: aiohttp.ClientSession) -> None:
+        await until(lambda: self._answers(session), within_s=20.0)
+
+    async def _answers(self, session: aiohttp.ClientSession) -> bool:
+        assert self.process.returncode is None, self.log
+        try:
+            return "ok" in await self.get(session, "/readyz")
+        except aiohttp.ClientConnectionError:
+            return False
+
+    async def get(self, session: aiohttp.ClientSession, path: str) -> str:
+        async with session.get(self.url + path, ssl=self.trust) as answer:
+            return await answer.text()
+
+    async def metric(self, session: aiohttp.ClientSession, name: str) -> float:
+        async with session.get(self.metrics_url) as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    async def judge(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> dict[str, Any]:
+        """The response to the creation of a Pod with that image."""
+        url = f"{self.url}/validate?timeout={given}"
+        async with session.post(url, json=review(pod(image)), ssl=self.trust) as answer:
+            assert answer.status == 200, await answer.text()
+            document = await answer.json()
+        response: dict[str, Any] = document["response"]
+        return response
+
+    async def finding(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> str:
+        return str((await self.judge(session, image, given=given))["auditAnnotations"]["finding"])
+
+    async def end(self) -> int:
+        """SIGTERM; its exit code."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        async with asyncio.timeout(END_S):
+            return await self.process.wait()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - a child process gives no event
+            await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def put_certificate(folder: Path, pair: ServerCertificate) -> None:
+    """As a mounted Secret does it: each file is replaced, none is written in place."""
+    for name, content in (("ca.crt", pair.authority), ("tls.crt", pair.certificate), ("tls.key", pair.key)):
+        put(folder / name, content)
+
+
+def put(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
+async def start(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
+    """The webhook with its log in a file."""
+    with (folder / "log").open("wb") as stream:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "webhook", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=stream, stderr=stream
+        )
+
+
+@asynccontextmanager
+async def running(folder: Path, config: str) -> AsyncIterator[Child]:
+    """A webhook with that configuration, ready."""
+    put(folder / "config.yaml", config.encode())
+    put_certificate(folder, issue("localhost", "127.0.0.1"))
+    port, metrics_port = free_port(), free_port()
+    process = await start(folder, *command(folder, port, metrics_port))
+    child = Child(folder, port, metrics_port, process)
+    try:
+        async with aiohttp.ClientSession() as session:
+            await child.ready(session)
+        yield child
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def command(folder: Path, port: int, metrics_port: int) -> list[str]:
+    return [
+        "--config", str(folder / "config.yaml"), "--tls-cert", str(folder / "tls.crt"), "--tls-key",
+        str(folder / "tls.key"), "--port", str(port), "--metrics-port", str(metrics_port),
+    ]  # fmt: skip
+
+
+def config(*registries: str, policy: str = "") -> str:
+    """A file that enforces; each registry is a line of flow YAML."""
+    listed = "\n".join(f"  - {registry}" for registry in registries)
+    return (
+        f"apiVersion: tidegate.dev/v1alpha1\nkind: Config\nregistries:\n{listed}\n"
+        f"policy: {{mode: enforce, tags: allow, {policy}}}\n"
+    )
+
+
+class Programs:
+    """The webhook as a process, as a fixture since test folders are no packages."""
+
+    running = staticmethod(running)
+    start = staticmethod(start)
+    command = staticmethod(command)
+    config = staticmethod(config)
+    put = staticmethod(put)
+    put_certificate = staticmethod(put_certificate)
+    until = staticmethod(until)
+    free_port = staticmethod(free_port)
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return Programs()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Many connections at once, like an API server's."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as opened:
+        yield opened

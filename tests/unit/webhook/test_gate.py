@@ -46,7 +46,7 @@ PLACES = [
 @pytest.mark.parametrize("group, kind, where", KINDS)
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
 async def test_every_kind_and_every_place_is_judged(
-    webhook: Any, make: Any, spec: dict[str, Any], group: str, kind: str, where: str, operation: str
+    webhook: Any, make: Any, spec: dict[str, Any], *, group: str, kind: str, where: str, operation: str
 ) -> None:
     webhook.checker.replica["web"] = Finding.INCOMPLETE
     old = nested(where, {"containers": [{"image": NEW}]}) if operation == "UPDATE" else None
@@ -109,12 +109,12 @@ NODE = {"username": "system:node:n", "groups": ["system:nodes", "system:authenti
             NODE, "not-pinned", id="an owner of another kind",
         ),
         pytest.param(MIRROR, {}, NODE, "not-pinned", id="no node name"),
-        pytest.param(MIRROR, {"nodeName": "n"}, {"username": "dev", "groups": ["dev"]}, "not-pinned", id="no node asks"),
+        pytest.param(MIRROR, {"nodeName": "n"}, {"username": "dev", "groups": ["dev"]}, "not-pinned", id="a user"),
         pytest.param(MIRROR, {"nodeName": "n"}, {"username": "system:node:n"}, "not-pinned", id="no groups"),
     ],
 )  # fmt: skip
 async def test_mirror_pods(
-    webhook: Any, make: Any, metadata: dict[str, Any], spec: dict[str, Any], user: dict[str, Any], finding: str
+    webhook: Any, make: Any, metadata: dict[str, Any], *, spec: dict[str, Any], user: dict[str, Any], finding: str
 ) -> None:
     review = make.review(make.pod("r.example/web:1", metadata=metadata, **spec), userInfo=user)
     assert (await webhook.judge(review)).said[2] == finding
@@ -203,7 +203,13 @@ async def test_but_not_unpinned(webhook: Any, make: Any) -> None:
     ],
 )
 async def test_holding(
-    webhook: Any, make: Any, metadata: dict[str, Any], spec: dict[str, Any], finding: str, said: tuple[bool, str, str]
+    webhook: Any,
+    make: Any,
+    metadata: dict[str, Any],
+    *,
+    spec: dict[str, Any],
+    finding: str,
+    said: tuple[bool, str, str],
 ) -> None:
     webhook.checker.replica["web"] = Finding(finding)
     assert (await webhook.judge(make.review(make.pod(WEB, metadata=metadata, **spec)))).said == said
@@ -217,7 +223,7 @@ async def test_holding(
         pytest.param("/validate", {"tidegate.dev/mode": "audit"}, True, False, "audit", id="audit"),
         pytest.param("/validate", {}, True, False, "audit", id="the policy's own"),
         pytest.param("/validate/enforce", {}, False, False, "enforce", id="the path says enforce"),
-        pytest.param("/validate/enforce", {"tidegate.dev/mode": "warn"}, False, False, "enforce", id="before the label"),
+        pytest.param("/validate/enforce", {"tidegate.dev/mode": "warn"}, False, False, "enforce", id="not the label"),
         pytest.param("/validate/enforce", {"tidegate.dev/break-glass": "true"}, True, False, "audit", id="break-glass"),
         pytest.param(
             "/validate", {"tidegate.dev/break-glass": "1", "tidegate.dev/mode": "enforce"}, True, False, "audit",
@@ -308,7 +314,7 @@ async def test_a_fault_of_ours_is_a_verdict(webhook: Any, make: Any, capfd: pyte
             "r.example/web:1", (True, "allow", "exempt"), id="exempt",
         ),
         pytest.param(
-            Policy(base=Settings(unlisted=Unlisted.DENY)), "other.example/a:1", (False, "deny", "unlisted"), id="no host"
+            Policy(base=Settings(unlisted=Unlisted.DENY)), "other.example/a:1", (False, "deny", "unlisted"), id="else"
         ),
         pytest.param(ENFORCE, f"other.example/a@{DIGEST}", (True, "allow", "ok"), id="unlisted by digest"),
         pytest.param(Policy(base=Settings(tags=Tags.PIN)), "r.example/web:1", (False, "deny", "not-pinned"), id="pin"),
