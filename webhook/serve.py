@@ -41,8 +41,8 @@ async def serving(
     server = _Server(
         uvicorn.Config(
             app, host=host, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
-            log_config=None, proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S, backlog=4096,
+            log_config=None, proxy_headers=False, server_header=False, date_header=False, backlog=4096,
+            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )
     )  # fmt: skip

@@ -41,12 +41,14 @@ class _StandardError:
 
 
 def _rendered(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:  # noqa: ANN401 - structlog's shape
-    """The line; lone surrogates, which no encoder takes, are escaped."""
+    """The line; of what no encoder takes, lone surrogates above all, an escaped form. A log call never raises."""
     try:
         return _ENCODE(event)
-    except UnicodeEncodeError:
+    except (ValueError, TypeError, RecursionError):  # UnicodeEncodeError is a ValueError
         return _ENCODE({key: _printable(value) for key, value in event.items()})
 
 
 def _printable(value: object) -> object:
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return value if value is None or isinstance(value, (bool, int, float)) else ascii(value)
