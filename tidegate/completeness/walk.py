@@ -60,10 +60,14 @@ async def walk(source: Source, repository: str, reference: str, *, platforms: Se
 async def measure(source: Source, repository: str, reference: str, *, platforms: Sequence[str]) -> PullCost:
     """The cost of a pull, from the manifests alone. Raises RegistryError, also where a manifest is not there."""
     measured = _Walk(source, repository, count=False)
+    failed: RegistryError | None = None
+    leaves: list[Leaf] = []
     try:
         leaves = await measured.leaves(reference, platforms)
     except* RegistryError as group:
-        raise _worst(group) from None
+        failed = _worst(group)
+    if failed is not None:  # raised out here: Python before 3.11.4 wraps what an except* block raises in a group
+        raise failed
     if measured.tree.missing:
         message = f"the manifest {next(iter(measured.tree.missing))} of the image is not there"
         raise NotFound(message, replica=source.name)

@@ -107,13 +107,16 @@ class Puller:
 
     async def _layers(self, repository: Repository, layers: list[Digest], lease: set[Digest]) -> None:
         """All layers; the first that fails stops the others."""
+        first: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 for digest in dict.fromkeys(layers):
                     fetch = self._layer(repository, digest)
                     tasks.create_task(self._have(digest, lease, fetch), name=f"layer {digest}")
         except* PullFailed as failures:
-            raise failures.exceptions[0] from None
+            first = failures.exceptions[0]
+        if first is not None:  # raised out here: Python before 3.11.4 wraps what an except* block raises in a group
+            raise first
 
     def _layer(self, repository: Repository, digest: Digest) -> Callable[[], Awaitable[Content]]:
         return lambda: self._fetcher.layer(repository, digest)
