@@ -40,6 +40,11 @@ class Program:
         except TimeoutError as exc:
             raise ProgramFailed(self.name, f"not after {within_s:g} s: {what}", self._log) from exc
 
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        return self._process.returncode
+
     async def end(self) -> None:
         """SIGTERM, and SIGKILL for what does not listen."""
         if self._process.returncode is None:
