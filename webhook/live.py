@@ -81,13 +81,15 @@ class LiveConfig:
                 if stamp == self._stamp:
                     continue
                 self._stamp = stamp
+                config = None
                 try:
                     config = await self._read()
                     if config != self._config:
                         await self._replace(gate, config, leaving)
                 except ConfigError as exc:
-                    self._say(str(exc))
-                    log.warning("config.refused", error=str(exc))
+                    if config is not None:  # a file that it names cannot be used yet: look again
+                        self._stamp = None
+                    self._refuse(str(exc))
                 else:
                     self._say("ok")
 
@@ -114,6 +116,11 @@ class LiveConfig:
         config = await asyncio.to_thread(load, self._path)
         check(config, standalone=self._standalone)
         return config
+
+    def _refuse(self, words: str) -> None:
+        if self._health.notes["config"] != words:
+            log.warning("config.refused", error=words)
+        self._say(words)
 
     def _say(self, words: str) -> None:
         self._metrics.config_valid.set(words == "ok")

@@ -192,14 +192,21 @@ async def test_the_configuration_is_followed(programs: Any, tmp_path: Path, sess
                 assert await webhook.finding(session, name) == "absent", case
                 programs.put(path, programs.config(registry("r.example", empty.url)).encode())
                 await is_valid(1)
-            programs.put(path, programs.config(registry("r.example", full.url)).encode())
+            with_bundle = programs.config(registry("r.example", full.url)).replace(
+                '"}}', f'", caFile: {tmp_path}/late.pem}}}}'
+            )
+            programs.put(path, with_bundle.encode())
+            await is_valid(0)
+            programs.put(tmp_path / "late.pem", (tmp_path / "ca.crt").read_bytes())
 
             async def knows() -> bool:
                 return bool(await webhook.finding(session, name) == "ok")
 
             await programs.until(knows, within_s=5.0)
+            await is_valid(1)
+            assert webhook.log.count("late.pem") <= 1
             assert "[+]config ok" in await webhook.get(session, "/readyz?verbose")
-            programs.put(path, programs.config(registry("r.example", full.url), policy="unlisted: deny").encode())
+            programs.put(path, with_bundle.replace("tags: allow", "tags: allow, unlisted: deny").encode())
 
             async def denies() -> bool:
                 return bool(await webhook.finding(session, f"other.example/a@{image.digest}") == "unlisted")
