@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tidegate.policy import Holding, Subject
-from tidegate.workload import ImageUse, MalformedObject, WorkloadView, new_images, view
+from tidegate.workload import ImageUse, MalformedObject, Owner, WorkloadView, new_images, view
 from webhook.review import Review
 
 _JUDGED = frozenset({"CREATE", "UPDATE"})
@@ -37,20 +37,21 @@ def uses_to_judge(seen: WorkloadView, review: Review) -> Sequence[ImageUse]:
 
 def subject_of(seen: WorkloadView, review: Review) -> Subject:
     """The object as policy sees it."""
+    owner = seen.owner
     return Subject(
         namespace=review.namespace,
         user=review.user_info.username,
         labels=seen.labels if seen.template is None else seen.template_labels,
-        holding=_holding(seen, review),
-        owned_pod=seen.is_pod and seen.owner is not None,
+        holding=_holding(seen, owner, review),
+        owned_pod=seen.is_pod and owner is not None,
     )
 
 
-def _holding(seen: WorkloadView, review: Review) -> Holding:
+def _holding(seen: WorkloadView, owner: Owner | None, review: Review) -> Holding:
     if review.sub_resource == _EPHEMERAL:
         return Holding.ALWAYS_ADMIT
     if seen.is_pod:
-        if seen.owner is not None and seen.owner.kind == "DaemonSet":
+        if owner is not None and owner.kind == "DaemonSet":
             return Holding.ALWAYS_ADMIT
         gateable = review.operation == "CREATE" and not seen.node_name
         return Holding.POSSIBLE if gateable else Holding.NEVER

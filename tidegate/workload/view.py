@@ -112,14 +112,10 @@ class WorkloadView:
     @property
     def is_mirror(self) -> bool:
         """All that a mirror Pod's object says. Anyone can write it: believe it only of a node's own request."""
+        if not (self.is_pod and MIRROR_ANNOTATION in self.annotations and self.node_name):
+            return False
         owner = self.owner
-        return (
-            self.is_pod
-            and MIRROR_ANNOTATION in self.annotations
-            and bool(self.node_name)
-            and owner is not None
-            and owner.kind == "Node"
-        )
+        return owner is not None and owner.kind == "Node"
 
     @property
     def scheduling_gates(self) -> tuple[str, ...]:
