@@ -69,9 +69,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(module: str, arguments: Sequence[str], *, port: int, core: int | None, log: Path) -> AsyncIterator[Child]:
+async def running(
+    module: str, arguments: Sequence[str], *, port: int, core: int | None, log: Path
+) -> AsyncIterator[Child]:
     """`python -m module arguments` on one core, its standard error in a file, while the block runs."""
-    with log.open("wb") as errors:
+    with log.open("w+b") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *arguments, cwd=ROOT, stdout=errors, stderr=errors,
             preexec_fn=lambda: pin(core),  # one thread so far, and it only sets a mask
@@ -80,7 +82,8 @@ async def running(module: str, arguments: Sequence[str], *, port: int, core: int
         async with asyncio.timeout(_LISTEN_S):
             while not await _listens(port):
                 if process.returncode is not None:
-                    message = f"{module} ended with {process.returncode}: {log.read_text()[-2000:]}"
+                    errors.seek(0)
+                    message = f"{module} ended with {process.returncode}: {errors.read(2000).decode()}"
                     raise RuntimeError(message)
                 await asyncio.sleep(_POLL_S)
         yield Child(process.pid, port)

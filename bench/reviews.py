@@ -122,7 +122,10 @@ def _annotations() -> dict[str, str]:
 
 def _pod_spec(images: Sequence[str]) -> Json:
     app = {"app.kubernetes.io/name": "checkout"}
-    near = {"weight": 100, "podAffinityTerm": {"labelSelector": {"matchLabels": app}, "topologyKey": "kubernetes.io/hostname"}}
+    near = {
+        "weight": 100,
+        "podAffinityTerm": {"labelSelector": {"matchLabels": app}, "topologyKey": "kubernetes.io/hostname"},
+    }
     return {
         "volumes": [
             {"name": "config", "configMap": {"name": "checkout-config", "defaultMode": 420}},
@@ -162,7 +165,7 @@ def _container(number: int, image: str) -> Json:
         "volumeMounts": [
             {"name": "config", "readOnly": True, "mountPath": "/etc/checkout"},
             {"name": "tls", "readOnly": True, "mountPath": "/etc/checkout/tls"},
-            {"name": "scratch", "mountPath": "/tmp"},
+            {"name": "scratch", "mountPath": "/var/cache/checkout"},
         ],
         "livenessProbe": _probe("/livez"), "readinessProbe": _probe("/readyz"),
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", "10"]}}},

@@ -1,42 +1,21 @@
-"""Alternating rounds: the floor, the webhook, the floor, the webhook; what is shown are medians, and ratios of pairs."""
+"""Alternating rounds: the floor, the webhook, the floor, the webhook; shown are medians, and ratios of pairs."""
 
 import argparse
-import asyncio
 import json
-import ssl
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import uvloop
-import yaml
 
-from bench import machine, reviews, tables
-from bench.load import Exchange, Load, exchange
-from bench.processes import ROOT, Child, Cores, free_port, pin, running
-from tidegate.testing.certificates import issue
-from tidegate.testing.images import build_image
-from tidegate.testing.registry import RegistryDouble
+from bench import machine, tables
+from bench.bed import Bench, Case, cases, up
+from bench.load import Exchange, Load
+from bench.processes import ROOT, Child, Cores, pin
 
-CONNECTIONS = 16
-HOST = "registry.bench.example"
-_DISTINCT = 512
-"""Reviews of one kind that differ in their uid."""
 _STAGES_S = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One row: what is asked, and what each of the two has to answer."""
-
-    name: str
-    floor: Sequence[Exchange]
-    ours: Sequence[Exchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +49,6 @@ class Row:
     """During the rounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What is up."""
-
-    floor: Child
-    ours: Child
-    floor_load: Load
-    ours_load: Load
-    registry: RegistryDouble
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     arguments = _parse(argv)
@@ -107,83 +75,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _measure(arguments: argparse.Namespace, cores: Cores) -> tuple[list[Row], dict[str, float | None]]:
-    async with _up(cores) as bench:
+    async with up(cores) as bench:
         rows = []
-        for number, case in enumerate(_cases(bench)):
+        for number, case in enumerate(cases(bench)):
             if number and arguments.first:
                 break
             pairs = arguments.rounds if number == 0 else max(2, arguments.rounds // 2)
             rows.append(await _row(bench, case, pairs=pairs, seconds=arguments.seconds))
         return rows, {"floor": bench.floor.rss_mb(), "ours": bench.ours.rss_mb()}
-
-
-@asynccontextmanager
-async def _up(cores: Cores) -> AsyncIterator[Bench]:
-    """A registry in this process, the two servers on their core, and warm connections to both."""
-    certificate = issue("localhost", "127.0.0.1")
-    trust = ssl.create_default_context(cadata=certificate.authority.decode())
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name:
-        folder = Path(name)
-        cert, key, config = folder / "tls.crt", folder / "tls.key", folder / "config.yaml"
-        cert.write_bytes(certificate.certificate)
-        key.write_bytes(certificate.key)
-        async with RegistryDouble() as registry:
-            config.write_text(yaml.safe_dump(_config(registry.url)), encoding="utf-8")
-            ports = free_port(), free_port()
-            floor_is = ["bench.floor", [str(ports[0]), str(cert), str(key)]]
-            ours_is = ["webhook", ["--config", str(config), "--tls-cert", str(cert), "--tls-key", str(key),
-                                   "--port", str(ports[1]), "--metrics-port", str(free_port())]]  # fmt: skip
-            async with (
-                running(*floor_is, port=ports[0], core=cores.server, log=folder / "floor.log") as floor,
-                running(*ours_is, port=ports[1], core=cores.server, log=folder / "webhook.log") as ours,
-                _connected(floor, trust) as floor_load,
-                _connected(ours, trust) as ours_load,
-            ):
-                yield Bench(floor, ours, floor_load, ours_load, registry)
-
-
-@asynccontextmanager
-async def _connected(child: Child, trust: ssl.SSLContext) -> AsyncIterator[Load]:
-    load = Load(child.port, trust)
-    try:
-        await load.open(CONNECTIONS)
-        yield load
-    finally:
-        load.close()
-
-
-def _config(registry: str) -> dict[str, object]:
-    listed = {"host": HOST, "replicas": {"here": {"endpoint": registry}}}
-    return {
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Config", "registries": [listed], "policy": {"mode": "enforce"},
-    }  # fmt: skip
-
-
-def _cases(bench: Bench) -> list[Case]:
-    """Two images that the registry has, and one that it lacks."""
-    app, proxy = build_image(layers=12, seed="app"), build_image(layers=8, seed="proxy")
-    bench.registry.put("shop/checkout", app, tag="2.14.3")
-    bench.registry.put("mesh/proxy", proxy, tag="1.30.2")
-    known = [f"{HOST}/shop/checkout:2.14.3@{app.digest}", f"{HOST}/mesh/proxy:1.30.2@{proxy.digest}"]
-    absent = [f"{HOST}/shop/checkout:2.15.0@{build_image(seed='later').digest}", known[1]]
-    allowed = '"allowed":true,"auditAnnotations":{"verdict":"allow","finding":"ok","images":"'
-    denied = '"allowed":false,"status":{"message":"absent: '
-    return [
-        _case(bench, "Pod, two known images", reviews.POD, reviews.pod(known), allowed),
-        _case(bench, "Deployment, the same", reviews.DEPLOYMENT, reviews.deployment(known), allowed),
-        _case(bench, "Pod, one image not there: refused", reviews.POD, reviews.pod(absent), denied),
-    ]
-
-
-def _case(bench: Bench, name: str, kind: reviews.Kind, made: reviews.Json, ours: str) -> Case:
-    floor_port, our_port = bench.floor.port, bench.ours.port
-    floor_says, ours_says = '{{"response":{{"uid":"{}","allowed":true}}', '{{"response":{{"uid":"{}",'
-    bodies = reviews.bodies(kind, made, count=_DISTINCT)
-    return Case(
-        name,
-        [exchange("/validate", floor_port, body, floor_says.format(uid).encode()) for uid, body in bodies],
-        [exchange("/validate", our_port, body, (ours_says.format(uid) + ours).encode()) for uid, body in bodies],
-    )
 
 
 async def _row(bench: Bench, case: Case, *, pairs: int, seconds: float) -> Row:

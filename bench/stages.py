@@ -19,8 +19,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from bench import floor, reviews
+from bench.bed import HOST
 from bench.processes import pin
-from bench.run import HOST
 from tidegate.config import Config
 from tidegate.metrics import Metrics
 from tidegate.policy import decide, static_finding
@@ -96,7 +96,9 @@ async def _all(rules: Rules, metrics: Metrics, body: bytes) -> dict[str, float]:
 
     def judged_by_text() -> None:
         for image, reference in references.items():
-            static_finding(image, reference, policy=rules.policy, settings=settings, subject=subject, listed=rules.hosts)
+            static_finding(
+                image, reference, policy=rules.policy, settings=settings, subject=subject, listed=rules.hosts
+            )
 
     def recalled() -> list[Any]:
         return [rules.checker.recall(image, reference) for image, reference in references.items()]

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from bench.run import Round, Row
 
 _HEAD = (
-    "| review | bytes | | reviews/s | ours ÷ floor (lowest–highest pair) | CPU s per 1,000 | by CPU | busy "
+    "| review | bytes | | reviews/s | ours ÷ floor (lowest to highest pair) | CPU s per 1,000 | by CPU | busy "
     "| p50 / p99 ms | registry |"
 )
 
@@ -25,7 +25,7 @@ def lines(
     yield "|---" * (_HEAD.count("|") - 1) + "|"
     for row in rows:
         yield _line(row, "floor", row.floor, "", "")
-        ratio = f"**{row.ratio:.2f}** ({row.lowest:.2f}–{row.highest:.2f}, {row.pairs} pairs)"
+        ratio = f"**{row.ratio:.2f}** ({row.lowest:.2f} to {row.highest:.2f}, {row.pairs} pairs)"
         yield _line(row, "ours", row.ours, ratio, str(row.registry_requests))
     yield ""
     yield f"RSS at the end, MB: floor {_or_dash(rss['floor'], '.0f')}, ours {_or_dash(rss['ours'], '.0f')}"
@@ -47,4 +47,4 @@ def _line(row: "Row", who: str, figures: "Round", ratio: str, requests: str) -> 
 
 
 def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    return "-" if value is None else format(value, form)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.run import main
+from bench.run import main  # noqa: E402 - only now does `bench` lead here
 
 if __name__ == "__main__":
     sys.exit(main())
