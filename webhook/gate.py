@@ -6,7 +6,7 @@ The hot path asks nobody and waits for nothing: a review whose images are all re
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -52,6 +52,18 @@ class Rules:
     policy: Policy
     hosts: frozenset[str]
     checker: Checker
+
+    def listed_as(self, reference: ImageReference) -> ImageReference:
+        """The reference under the configuration's spelling of its host.
+
+        Case and `:443` make another string for the same registry, which a node would pull from all the same: they must
+        not be a way past the check.
+        """
+        if reference.domain in self.hosts:
+            return reference
+        plain = _plain(reference.domain)
+        same = next((host for host in self.hosts if _plain(host) == plain), None)
+        return reference if same is None else replace(reference, domain=same)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,8 @@ class Gate:
                 findings.append(ImageFinding(image, Finding.UNCHANGED))
                 continue
             reference = self._reference(image)
+            if isinstance(reference, ImageReference):
+                reference = rules.listed_as(reference)
             finding = static_finding(
                 image, reference, policy=rules.policy, settings=settings, subject=subject, listed=rules.hosts
             )
@@ -189,9 +203,12 @@ class Gate:
     def _host(self, image: str) -> str:
         """The label of an image's registry: a listed host, or one word for all others."""
         reference = self._references.get(image)
-        if isinstance(reference, ImageReference) and reference.domain in self.rules.hosts:
-            return reference.domain
-        return _OTHER_REGISTRIES
+        domain = self.rules.listed_as(reference).domain if isinstance(reference, ImageReference) else ""
+        return domain if domain in self.rules.hosts else _OTHER_REGISTRIES
+
+
+def _plain(host: str) -> str:
+    return host.lower().removesuffix(":443")
 
 
 class _Labelled(dict[tuple[str, ...], Counter]):

@@ -7,6 +7,7 @@ import pytest
 
 from tidegate.findings import Finding, Mode, Verdict
 from tidegate.policy import Exemption, ImagePattern, Policy, Settings, Tags, Unlisted
+from tidegate.reference import ImageReference
 from webhook.app import MOST_WAITING
 
 DIGEST = "sha256:" + "a" * 64
@@ -365,3 +366,15 @@ async def test_a_crowd_is_answered_from_memory_alone(webhook: Any, make: Any) ->
 async def test_while_draining_connections_are_closed(webhook: Any, make: Any) -> None:
     webhook.health.draining = True
     assert (await webhook.judge(make.review(make.pod(WEB)))).headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("spelling", ["R.example", "r.example:443", "R.EXAMPLE:443"])
+async def test_another_spelling_of_a_listed_host_is_no_way_past_the_check(
+    webhook: Any, make: Any, spelling: str
+) -> None:
+    webhook.checker.replica["web"] = Finding.INCOMPLETE
+    image = f"{spelling}/web@{DIGEST}"
+    answer = await webhook.judge(make.review(nested("spec", {"containers": [{"image": image}]})))
+    assert answer.said[2] == "incomplete"
+    assert [asked for asked, _ in webhook.checker.asked] == [image]
+    assert webhook.gate.rules.listed_as(ImageReference.parse(image)).domain == "r.example"
