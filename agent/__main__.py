@@ -29,7 +29,7 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Pauses
 from tidegate.metrics import Metrics
-from tidegate.process import logs
+from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
 
 log = structlog.get_logger()
@@ -58,10 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(arguments.config)
         cluster = connection(arguments.kubeconfig, os.environ)
     except (ConfigError, ConnectionConfigError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201 - the person who started it reads this
-        return 2
-    asyncio.run(_serve(arguments, config, cluster))
-    return 0
+        return calls.wrong(exc)
+    return calls.run(_serve(arguments, config, cluster))
 
 
 async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> None:
@@ -73,7 +71,8 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
     nonce = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
         if arguments.metrics_port is not None:
-            server, _ = start_http_server(arguments.metrics_port, registry=metrics.registry)
+            with calls.listening_on(arguments.metrics_port):
+                server, _ = start_http_server(arguments.metrics_port, registry=metrics.registry)
             stack.callback(server.shutdown)
         store = await stack.enter_async_context(CriImages(arguments.cri_socket))
         client = await stack.enter_async_context(KubeClient(cluster))
@@ -105,13 +104,15 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument("--node", default=os.environ.get("NODE_NAME", ""), help="default: $NODE_NAME")
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
     parser.add_argument("--cri-socket", default=DEFAULT_SOCKET, metavar="ADDRESS", help="default: %(default)s")
-    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve metrics there; default: nowhere")
+    parser.add_argument("--metrics-port", type=calls.port, metavar="PORT", help="serve metrics there; default: nowhere")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="images pulled at once; default: 1")
     given = parser.parse_args(argv)
     if not given.node:
         parser.error("--node: needed when NODE_NAME is not set")
     if given.at_once < 1:
         parser.error("--at-once: at least 1")
+    if not given.cri_socket.startswith("unix:/"):
+        parser.error(f"--cri-socket: write it like {DEFAULT_SOCKET}")
     return Arguments(**vars(given))
 
 

@@ -30,7 +30,7 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.metrics import Metrics
-from tidegate.process import logs
+from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
 from tidegate.process.probes import create_app, served
 from tidegate.process.roots import forever
@@ -56,10 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(arguments.config)
         cluster = connection(arguments.kubeconfig, os.environ)
     except (ConfigError, ConnectionConfigError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201  the person who started it reads this
-        return 2
-    asyncio.run(_until_told(arguments, config, cluster))
-    return 0
+        return calls.wrong(exc)
+    return calls.run(_until_told(arguments, config, cluster))
 
 
 async def _until_told(arguments: Arguments, config: Config, cluster: Connection) -> None:
@@ -131,7 +129,7 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser = argparse.ArgumentParser(prog="controller", description="Grant pulls to nodes within one budget.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
-    parser.add_argument("--metrics-port", type=int, metavar="N", help="metrics and probes; default: nowhere")
+    parser.add_argument("--metrics-port", type=calls.port, metavar="N", help="metrics and probes; default: nowhere")
     return Arguments(**vars(parser.parse_args(argv)))
 
 

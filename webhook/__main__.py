@@ -26,19 +26,18 @@ from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NAMESPACES
 from tidegate.metrics import Metrics
-from tidegate.process import logs
+from tidegate.process import calls, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from webhook.app import Health, create_app
 from webhook.gate import Gate, Namespaces
 from webhook.live import LiveConfig, check
 from webhook.namespaces import Standalone, Watched
-from webhook.serve import NotListening, serving
+from webhook.serve import serving
 from webhook.tls import ServingCertificate, TlsError
 
 log = structlog.get_logger()
 
-_LAST_PORT = 65_535
 DRAIN_S = 3.0
 """After SIGTERM in a cluster: reviews still come until every API server knows that this endpoint is gone."""
 
@@ -66,20 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         certificate = ServingCertificate(arguments.tls_cert, arguments.tls_key)
         cluster = connection(arguments.kubeconfig, os.environ) if in_cluster else None
     except (ConfigError, ConnectionConfigError, TlsError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201 - the person who started it reads this
-        return 2
-    code = 0
-    try:
-        uvloop.run(_until_told(arguments, config, certificate, cluster))
-    except* (NotListening, ConfigError) as group:
-        print(_first(group), file=sys.stderr)  # noqa: T201 - the person who started it reads this
-        code = 2
-    return code
-
-
-def _first(group: BaseExceptionGroup[NotListening | ConfigError]) -> BaseException:
-    one = group.exceptions[0]
-    return _first(one) if isinstance(one, BaseExceptionGroup) else one
+        return calls.wrong(exc)
+    return calls.run(_until_told(arguments, config, certificate, cluster), runner=uvloop.run)
 
 
 async def _until_told(
@@ -136,19 +123,16 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="PEM chain to serve")
     parser.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its private key")
-    parser.add_argument("--port", type=_port, default=8443, metavar="N", help="reviews, probes; default: %(default)s")
-    parser.add_argument("--metrics-port", type=_port, default=8080, metavar="N", help="metrics; default: %(default)s")
+    parser.add_argument(
+        "--port", type=calls.port, default=8443, metavar="N", help="reviews, probes; default: %(default)s"
+    )
+    parser.add_argument(
+        "--metrics-port", type=calls.port, default=8080, metavar="N", help="metrics; default: %(default)s"
+    )
     parser.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account, if any"
     )
     return Arguments(**vars(parser.parse_args(argv)))
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= _LAST_PORT:
-        return int(text)
-    message = f"{text!r:.32} is no port"
-    raise argparse.ArgumentTypeError(message)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,16 +10,15 @@ from typing import Any
 
 import uvicorn
 
+from tidegate.process.calls import listening_on
+
 KEEP_ALIVE_S = 120
 """Longer than the 90 s for which an API server keeps an idle connection: it, not we, decides when one ends."""
 _GRACE_S = 31
 """Past the longest review: one that were cut off would be a 500."""
 _START_S = 10.0
+_BACKLOG = 4096
 _POLL_S = 0.01
-
-
-class NotListening(OSError):
-    """The port cannot be had."""
 
 
 class _Server(uvicorn.Server):
@@ -41,12 +41,14 @@ async def serving(
     server = _Server(
         uvicorn.Config(
             app, host=host, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
-            log_config=None, proxy_headers=False, server_header=False, date_header=False, backlog=4096,
+            log_config=None, proxy_headers=False, server_header=False, date_header=False, backlog=_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )
     )  # fmt: skip
-    task = asyncio.create_task(_run(server, port), name=f"serve {port}")
+    with listening_on(port):  # here, as uvicorn would write its own line and leave by SystemExit
+        listener = socket.create_server((host, port), backlog=_BACKLOG)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"serve {port}")
     try:
         async with asyncio.timeout(_START_S):
             while not server.started:
@@ -57,12 +59,4 @@ async def serving(
     finally:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def _run(server: uvicorn.Server, port: int) -> None:
-    """Uvicorn leaves by SystemExit when it cannot bind; here that is an error with words."""
-    try:
-        await server.serve()
-    except SystemExit as exc:
-        message = f"port {port} cannot be listened on: is it taken?"
-        raise NotListening(message) from exc
+        listener.close()

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from tidegate.process.calls import listening_on
+
 
 def create_app(registry: CollectorRegistry, *, ready: asyncio.Event) -> web.Application:
     """Alive while it answers at all; ready once `ready` is set, and from then on."""
@@ -30,11 +32,15 @@ def create_app(registry: CollectorRegistry, *, ready: asyncio.Event) -> web.Appl
 
 @asynccontextmanager
 async def served(app: web.Application, *, port: int, host: str | None = None) -> AsyncIterator[int]:
-    """Serve on all addresses (or `host`) while the context lasts; yields the port, which 0 lets the system choose."""
+    """Serve on all addresses (or `host`) while the context lasts; yields the port, which 0 lets the system choose.
+
+    Raises NotListening.
+    """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        with listening_on(port):
+            await web.TCPSite(runner, host, port).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
