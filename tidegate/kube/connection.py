@@ -82,13 +82,18 @@ def from_kubeconfig(path: Path, *, context: str | None = None, clock: Clock = ti
 
     found = SimpleNamespace(api_key={}, verify_ssl=True)
     try:
+        path.open("rb").close()  # the package tells no missing file from an empty one
+    except OSError as exc:
+        message = f"{path}: {exc.strerror or exc}"
+        raise ConnectionConfigError(message) from exc
+    try:
         load_kube_config(  # type: ignore[no-untyped-call]
             config_file=str(path), context=context, client_configuration=found, persist_config=False
         )
         base_url = str(found.host)
         tls = _kubeconfig_tls(found) if base_url.startswith("https:") else None
     except (ConfigException, YAMLError, OSError, ValueError, AttributeError, KeyError, TypeError) as exc:
-        message = f"{path}: not a usable kubeconfig: {exc}"
+        message = f"{path}: not a usable kubeconfig: {' '.join(str(exc).split())}"
         raise ConnectionConfigError(message) from exc
 
     def refreshed() -> str | None:

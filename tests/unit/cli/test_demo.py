@@ -91,6 +91,7 @@ async def _never() -> bool:
         pytest.param(["--help"], 0, "demo", id="help"),
         pytest.param(["demo", "--output", "xml"], 2, "xml", id="unknown-output"),
         pytest.param(["drown"], 2, "drown", id="unknown-command"),
+        pytest.param(["demo", "--picture", "/none/p.svg"], 2, "no folder /none", id="nowhere-to-draw"),
     ],
 )
 def test_the_command_line_ends_as_promised(arguments: list[str], code: int, words: str) -> None:

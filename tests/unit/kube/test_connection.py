@@ -222,13 +222,16 @@ def test_what_is_no_kubeconfig_is_refused_by_its_path(tmp_path: Path, text: str)
     path = tmp_path / "config"
     path.write_text(text)
 
-    with pytest.raises(ConnectionConfigError, match="config: not a usable kubeconfig"):
+    with pytest.raises(ConnectionConfigError, match="config: not a usable kubeconfig") as caught:
         from_kubeconfig(path)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_kubeconfig_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionConfigError):
+    with pytest.raises(ConnectionConfigError, match="nowhere: No such file or directory"):
         from_kubeconfig(tmp_path / "nowhere")
+    with pytest.raises(ConnectionConfigError, match="Is a directory"):
+        from_kubeconfig(tmp_path)
 
 
 def test_a_kubeconfig_is_never_written(tmp_path: Path) -> None:

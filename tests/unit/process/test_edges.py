@@ -72,7 +72,7 @@ def test_a_service_account_is_where_the_environment_says_so(environ: dict[str, s
 
 def test_a_kubeconfig_is_never_searched_for() -> None:
     with pytest.raises(ConnectionConfigError, match="give --kubeconfig"):
-        connection(None, {"KUBECONFIG": "/somewhere", "HOME": "/root"})
+        connection(None, {"KUBECONFIG": "/somewhere", "HOME": "/home/somebody"})
 
 
 def test_one_that_was_named_counts_before_the_service_account(tmp_path: Path) -> None:

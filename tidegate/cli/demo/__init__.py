@@ -25,9 +25,15 @@ def demo(
     output: Annotated[
         Output, typer.Option("--output", "-o", help="`json` prints the figures and nothing else.")
     ] = Output.TEXT,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the story as an SVG picture.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, writable=True, help="Save the story as an SVG picture."),
+    ] = None,
 ) -> None:
     """A lagging replica is refused and let in; twelve nodes scale out as a herd, three at once, under one budget."""
+    if picture is not None and not picture.parent.is_dir():  # told now, not after a minute
+        message = f"there is no folder {picture.parent}"
+        raise typer.BadParameter(message, param_hint="--picture")
     console = Console(quiet=output is Output.JSON, highlight=False)
     drawn = Console(record=True, width=_PICTURE_WIDTH, file=io.StringIO(), highlight=False) if picture else None
     try:
