@@ -20,7 +20,7 @@ _DIGEST_MARK = "@sha256:"
 def denial(decision: Decision) -> str:
     """The whole sentence for kubectl: the worst image, and how many more."""
     worst = decision.worst
-    text = f"{worst.finding.value}: {_middle(printable(worst.image), _IMAGE_LIMIT)} {_says(worst)}; {_advice(worst)}"
+    text = f"{worst.finding.value}: {_middle(_subject(worst), _IMAGE_LIMIT)} {_says(worst)}; {_advice(worst)}"
     return text + _more(decision)
 
 
@@ -33,7 +33,7 @@ def warning(finding: ImageFinding) -> str:
     if room < least:
         said = said[: WARNING_LIMIT - len(prefix) - least - 1] + "…"
         room = least
-    return prefix + _middle(_short(printable(finding.image)), room) + said
+    return prefix + _middle(_short(_subject(finding)), room) + said
 
 
 def images(decision: Decision) -> str:
@@ -79,16 +79,22 @@ def printable(text: str) -> str:
     return kept if kept.isprintable() else "".join(c if c.isprintable() else "?" for c in kept)
 
 
+def _subject(finding: ImageFinding) -> str:
+    return printable(finding.image) or "the object"
+
+
 def _says(finding: ImageFinding) -> str:
     where = finding.replica or "its replica"
     detail = f" ({_middle(printable(finding.detail), _DETAIL_LIMIT)})" if finding.detail else ""
+    if not finding.image:
+        return ("cannot be read" if finding.finding is Finding.MALFORMED else "could not be checked") + detail
     match finding.finding:
         case Finding.MALFORMED:
             return f"is no image reference{detail}"
         case Finding.NOT_PINNED:
             return "is not pinned by digest"
         case Finding.UNLISTED:
-            return "is of a registry that this cluster does not list"
+            return "is from a registry that is not listed"
         case Finding.ABSENT:
             return f"is not on {where} yet"
         case Finding.INCOMPLETE:
@@ -110,13 +116,15 @@ def _says(finding: ImageFinding) -> str:
 
 
 def _advice(finding: ImageFinding) -> str:
+    if not finding.image:
+        return "correct it" if finding.finding is Finding.MALFORMED else "apply again"
     match finding.finding:
         case Finding.MALFORMED:
             return "correct the image string"
         case Finding.NOT_PINNED:
             return "write it as NAME:TAG@sha256:…"
         case Finding.UNLISTED:
-            return "use a listed registry, or have this one listed"
+            return "use a listed registry, or have this one added to tidegate's configuration"
         case Finding.ABSENT:
             return "if it was pushed, replication is under way: apply again in a minute; else push it"
         case Finding.INCOMPLETE:

@@ -13,7 +13,7 @@ HARMLESS = {Finding.OK, Finding.EXEMPT, Finding.UNCHANGED}
 SAID = {
     Finding.MALFORMED: ("is no image reference (why)", "correct the image string"),
     Finding.NOT_PINNED: ("is not pinned by digest", "NAME:TAG@sha256:"),
-    Finding.UNLISTED: ("that this cluster does not list", "use a listed registry"),
+    Finding.UNLISTED: ("is from a registry that is not listed", "use a listed registry"),
     Finding.ABSENT: ("is not on westeurope yet", "apply again in a minute"),
     Finding.INCOMPLETE: ("is not whole on westeurope: 3 of 12 blobs, 1.1 GB missing", "apply again in a minute"),
     Finding.MISMATCH: ("is something else on westeurope (why)", "do not run it"),
@@ -44,6 +44,18 @@ def test_a_denial_says_what_where_and_what_to_do(kind: Finding) -> None:
     for words in (f"{kind.value}: ", IMAGE, *SAID[kind]):
         assert words in text
     assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    "kind, text",
+    [
+        (Finding.MALFORMED, "malformed: the object cannot be read (why); correct it"),
+        (Finding.UNREACHABLE, "unreachable: the object could not be checked (why); apply again"),
+    ],
+)
+def test_where_no_image_could_be_named_it_is_the_object(kind: Finding, text: str) -> None:
+    assert texts.denial(decision(finding(kind, image=""))) == text
+    assert texts.warning(finding(kind, image="")) == f"tidegate: {text.partition(';')[0]}"
 
 
 def test_the_others_are_counted() -> None:
