@@ -56,9 +56,6 @@ class Mode(StrEnum):
 FAILURES = frozenset({Finding.UNAUTHORIZED, Finding.THROTTLED, Finding.UNREACHABLE, Finding.DEADLINE})
 """Nothing was learned about the image: its registry could not be asked. Never remembered as an absence."""
 
-STATIC = frozenset({Finding.MALFORMED, Finding.NOT_PINNED, Finding.UNLISTED, Finding.EXEMPT, Finding.UNCHANGED})
-"""Known from the text and the policy alone, before any I/O."""
-
 VERDICTS_WORST_FIRST = (Verdict.DENY, Verdict.HOLD, Verdict.WARN, Verdict.ALLOW)
 
 FINDINGS_WORST_FIRST = (

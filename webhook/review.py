@@ -48,7 +48,6 @@ class Review(Wire, frozen=True, kw_only=True):
     user_info: UserInfo = UserInfo()
     object: msgspec.Raw = msgspec.Raw()
     old_object: msgspec.Raw = msgspec.Raw()
-    dry_run: bool | None = None
 
     @property
     def new(self) -> msgspec.Raw | None:

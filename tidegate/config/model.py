@@ -127,7 +127,7 @@ class RuleConfig(PolicyChoices):
 
 
 class PolicyConfig(PolicyChoices):
-    """The policy; what is left out takes the defaults of design."""
+    """The policy; what is left out takes the defaults of `tidegate.policy.Settings`."""
 
     exempt: list[Exemption] = []
     rules: list[RuleConfig] = []

@@ -1,6 +1,6 @@
 """What one replica may cost us: seconds, bytes and counts.
 
-The counts and the 4 MiB are the contract's; a registry should accept manifests of 4 MiB (OCI distribution-spec).
+4 MiB is what a registry should accept of a manifest (OCI distribution-spec).
 """
 
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ class Unreachable(RegistryError):
 
 
 class Unsupported(RegistryError):
-    """Over a cap of design (manifest bytes, depth, counts, redirects), or nothing that a runtime can run."""
+    """Over a cap of ours (manifest bytes, depth, counts, redirects), or nothing that a runtime can run."""
 
     finding = Finding.UNSUPPORTED
 
