@@ -82,12 +82,8 @@ class Reviews:
             try:
                 review = decode(await _body(request))
                 timeout_s = _timeout_in(request.scope["query_string"])
-            except Refused as exc:
-                return PlainTextResponse(str(exc), exc.status)
-            except MalformedReview as exc:
-                return PlainTextResponse(str(exc), HTTPStatus.BAD_REQUEST)
-            except ClientDisconnect:
-                return PlainTextResponse("", HTTPStatus.BAD_REQUEST)
+            except _CALLERS_FAULTS as exc:
+                return _refusal(exc)
             crowded = self._waiting >= MOST_WAITING
             deadline = began if crowded else began + timeout_s - min(_MARGIN_S, timeout_s * _MARGIN_SHARE)
             self._waiting += 1
@@ -107,12 +103,8 @@ class Reviews:
         """Changes nothing; the answer still has its uid, as the API server insists on one."""
         try:
             review = decode(await _body(request))
-        except Refused as exc:
-            return PlainTextResponse(str(exc), exc.status)
-        except MalformedReview as exc:
-            return PlainTextResponse(str(exc), HTTPStatus.BAD_REQUEST)
-        except ClientDisconnect:
-            return PlainTextResponse("", HTTPStatus.BAD_REQUEST)
+        except _CALLERS_FAULTS as exc:
+            return _refusal(exc)
         unjudged = {"verdict": Verdict.ALLOW.value, "finding": Finding.EXEMPT.value, "images": ""}
         return self._respond(Answer(uid=review.uid, allowed=True, audit_annotations=unjudged))
 
@@ -127,6 +119,13 @@ class Refused(Exception):
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+_CALLERS_FAULTS = (Refused, MalformedReview, ClientDisconnect)
+
+
+def _refusal(exc: Exception) -> Response:
+    return PlainTextResponse(str(exc), exc.status if isinstance(exc, Refused) else HTTPStatus.BAD_REQUEST)
 
 
 def timeout_of(query: Mapping[str, str]) -> float:

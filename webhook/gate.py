@@ -15,7 +15,17 @@ from prometheus_client import Counter
 
 from tidegate.findings import FAILURES, Finding, ImageFinding, Mode, Verdict
 from tidegate.metrics import Metrics
-from tidegate.policy import Decision, Policy, Settings, Subject, breaks_glass, decide, mode_of, static_finding
+from tidegate.policy import (
+    NAME_LABEL,
+    Decision,
+    Policy,
+    Settings,
+    Subject,
+    breaks_glass,
+    decide,
+    mode_of,
+    static_finding,
+)
 from tidegate.reference import ImageReference, InvalidReference
 from tidegate.workload import MalformedObject, WorkloadView
 from webhook import texts
@@ -27,7 +37,6 @@ log = structlog.get_logger()
 _REMEMBERED_REFERENCES = 8192
 _LONGEST_REMEMBERED = 512
 """Characters: an author may write megabytes, and memory is for what is likely to come again."""
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _OTHER_REGISTRIES = "other"
 
 
@@ -173,7 +182,7 @@ class Gate:
         )  # fmt: skip
 
     def _labels(self, namespace: str) -> Mapping[str, str]:
-        return {**self._namespaces.labels(namespace), _NAMESPACE_LABEL: namespace}
+        return {**self._namespaces.labels(namespace), NAME_LABEL: namespace}
 
     def _mode(self, labels: Mapping[str, str], settings: Settings, asked: Asked) -> Mode:
         """Break-glass wins over the path: the label that the API server selects by may lag behind."""

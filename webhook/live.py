@@ -16,25 +16,26 @@ from tidegate.completeness import Checker
 from tidegate.config import Config, ConfigError, load
 from tidegate.config.policy import compile_policy
 from tidegate.metrics import Metrics
+from tidegate.policy import NAME_LABEL
 from tidegate.replicas import open_registries
 from webhook.app import Health
 from webhook.gate import Gate, Rules
+from webhook.stamps import stamp_of
 
 log = structlog.get_logger()
 
 _LOOK_S = 1.0
 _LEAVE_S = 35.0
 """Past the longest review: rules that were replaced are closed when nobody can be using them any more."""
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 def check(config: Config, *, standalone: bool) -> None:
     """Refuse rules that cannot work without the Kubernetes API. Raises ConfigError."""
-    keys = compile_policy(config.policy).label_keys - {_NAMESPACE_LABEL} if standalone else frozenset()
+    keys = compile_policy(config.policy).label_keys - {NAME_LABEL} if standalone else frozenset()
     if keys:
         message = (
             f"policy.rules: nobody knows a namespace's labels here ({', '.join(sorted(keys))}); "
-            f"match {_NAMESPACE_LABEL}, or run in a cluster"
+            f"match {NAME_LABEL}, or run in a cluster"
         )
         raise ConfigError(message)
 
@@ -59,7 +60,7 @@ class LiveConfig:
         self._metrics = metrics
         self._health = health
         self._standalone = standalone
-        self._stamp = _stamp_of(path)
+        self._stamp = stamp_of(path)
         self._current = AsyncExitStack()
 
     @asynccontextmanager
@@ -77,7 +78,7 @@ class LiveConfig:
         async with asyncio.TaskGroup() as leaving:
             while True:
                 await asyncio.sleep(_LOOK_S)
-                stamp = _stamp_of(self._path)
+                stamp = stamp_of(self._path)
                 if stamp == self._stamp:
                     continue
                 self._stamp = stamp
@@ -125,14 +126,6 @@ class LiveConfig:
     def _say(self, words: str) -> None:
         self._metrics.config_valid.set(words == "ok")
         self._health.notes["config"] = words
-
-
-def _stamp_of(path: Path) -> object:
-    try:
-        seen = path.stat()
-    except OSError as exc:
-        return str(exc)
-    return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
 
 
 async def _close_later(replaced: AsyncExitStack) -> None:

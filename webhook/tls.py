@@ -12,6 +12,8 @@ from typing import Never
 
 import structlog
 
+from webhook.stamps import stamp_of
+
 log = structlog.get_logger()
 
 _LOOK_S = 2.0
@@ -55,15 +57,7 @@ class ServingCertificate:
         connection.context = self._newest
 
     def _stamp(self) -> tuple[object, ...]:
-        return tuple(_stamp_of(path) for path in (self._certificate, self._key))
-
-
-def _stamp_of(path: Path) -> object:
-    try:
-        seen = path.stat()
-    except OSError as exc:
-        return str(exc)
-    return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+        return tuple(stamp_of(path) for path in (self._certificate, self._key))
 
 
 def _loaded(certificate: Path, key: Path) -> ssl.SSLContext:

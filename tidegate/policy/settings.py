@@ -9,6 +9,8 @@ from tidegate.findings import Finding, Mode, Verdict
 from tidegate.policy.exemptions import Exemption
 from tidegate.policy.selectors import Selector
 
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""The API server puts it on every namespace."""
 MODE_LABEL = "tidegate.dev/mode"
 BREAK_GLASS_LABEL = "tidegate.dev/break-glass"
 
