@@ -7,16 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from controller.__main__ import main, settings_of
 from controller.budget import Limits
 from tidegate.config import parse
-from tidegate.metrics import Metrics
-from tidegate.process.probes import create_app, served
-from tidegate.process.roots import RootTaskEnded, forever
 from tidegate.testing.apiserver import ApiServerDouble
 
 CONFIG = """
@@ -62,41 +57,6 @@ def test_without_a_config_it_is_no_call() -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
-
-
-async def test_probes_and_metrics_are_served() -> None:
-    metrics, ready = Metrics(CollectorRegistry(), program="controller"), asyncio.Event()
-    metrics.config_valid.set(1)
-    async with (
-        served(create_app(metrics.registry, ready=ready), port=0, host="127.0.0.1") as port,
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
-    ):
-
-        async def get(path: str) -> tuple[int, str]:
-            async with session.get(path) as response:
-                return response.status, await response.text()
-
-        assert await get("/livez") == (200, "ok")
-        assert (await get("/readyz"))[0] == 503
-        ready.set()
-        assert await get("/readyz") == (200, "ok")
-        status, text = await get("/metrics")
-        assert status == 200
-        assert "tidegate_config_valid 1.0" in text
-
-
-async def test_a_root_task_that_ends_is_named() -> None:
-    async def returns() -> None:
-        pass
-
-    async def raises() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(RootTaskEnded, match="'watch nodes' returned"):
-        await forever("watch nodes", returns())
-    with pytest.raises(ZeroDivisionError) as caught:
-        await forever("watch nodes", raises())
-    assert caught.value.__notes__ == ["in root task 'watch nodes'"]
 
 
 async def controller(*arguments: str) -> asyncio.subprocess.Process:
