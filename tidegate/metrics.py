@@ -14,6 +14,16 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, *, program: str) -> None:
         self.registry = registry
+        self.config_valid = Gauge(
+            "tidegate_config_valid", "1 while the file on disk is what runs, 0 while it is refused.", registry=registry
+        )
+        build = Gauge("tidegate_build_info", "Always 1.", ["version", "program"], registry=registry)
+        build.labels(__version__, program).set(1)
+        self._of_reviews(registry)
+        self._of_replicas(registry)
+        self._of_pulls(registry)
+
+    def _of_reviews(self, registry: CollectorRegistry) -> None:
         self.reviews = Counter(
             "tidegate_reviews", "Reviews answered.", ["webhook", "mode", "verdict"], registry=registry
         )
@@ -27,6 +37,8 @@ class Metrics:
         self.fail_open = Counter(
             "tidegate_fail_open", "Images let through because nothing could be learned.", ["finding"], registry=registry
         )
+
+    def _of_replicas(self, registry: CollectorRegistry) -> None:
         self.registry_requests = Counter(
             "tidegate_registry_requests", "Requests to replicas, by status code or `error`.",
             ["registry", "replica", "method", "code"], registry=registry,
@@ -43,6 +55,8 @@ class Metrics:
             "tidegate_throttled", "Answers 429, by who was told: this program, or an agent's pull.",
             ["registry", "caller"], registry=registry,
         )  # fmt: skip
+
+    def _of_pulls(self, registry: CollectorRegistry) -> None:
         self.pull_budget = Gauge(
             "tidegate_pull_budget", "The budget now, in `in_flight` pulls or `requests_per_second`.",
             ["registry", "unit"], registry=registry,
@@ -65,8 +79,3 @@ class Metrics:
             "tidegate_grant_wait_seconds", "Seconds from an image being wanted on a node to its grant.",
             buckets=_PULL_SECONDS, registry=registry,
         )  # fmt: skip
-        self.config_valid = Gauge(
-            "tidegate_config_valid", "1 while the file on disk is what runs, 0 while it is refused.", registry=registry
-        )
-        build = Gauge("tidegate_build_info", "Always 1.", ["version", "program"], registry=registry)
-        build.labels(__version__, program).set(1)

@@ -132,26 +132,20 @@ def build_image(
     if isinstance(layers, int):
         layers = [
             build_layer(
-                size=layer_bytes,
-                seed=(seed, number),
-                packing=packing,
-                files=files if number == 0 else None,
-                links=links if number == 0 else None,
+                size=layer_bytes, seed=(seed, number), packing=packing,
+                files=files if number == 0 else None, links=links if number == 0 else None,
             )
             for number in range(layers)
-        ]
+        ]  # fmt: skip
     config = _config(layers, platform=platform if config_platform else None, command=command, seed=seed)
     config_entry = descriptor(config, config_type or family.config_type)
     if inline_config:
         config_entry["data"] = base64.b64encode(config).decode()
     kept = len(layers) - foreign
-    entries = []
-    for number, layer in enumerate(layers):
-        kind = layer_type or family.layer_type(layer.packing, foreign=number >= kept)
-        entry = descriptor(layer.content, kind)
-        if number >= kept:
-            entry["urls"] = [f"http://localhost:9/foreign/{layer.digest}"]
-        entries.append(entry)
+    entries = [
+        _layer_entry(layer, layer_type=layer_type, family=family, foreign=number >= kept)
+        for number, layer in enumerate(layers)
+    ]
     document = {"schemaVersion": 2, "config": config_entry, "layers": entries}
     if media_type_field:
         document["mediaType"] = family.manifest_type
@@ -162,6 +156,13 @@ def build_image(
     return Image(
         manifest=_json(document), media_type=family.manifest_type, blobs=MappingProxyType(blobs), platform=platform
     )
+
+
+def _layer_entry(layer: Layer, *, layer_type: str | None, family: Family, foreign: bool) -> dict[str, Any]:
+    entry = descriptor(layer.content, layer_type or family.layer_type(layer.packing, foreign=foreign))
+    if foreign:
+        entry["urls"] = [f"http://localhost:9/foreign/{layer.digest}"]
+    return entry
 
 
 def build_index(
