@@ -68,6 +68,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     metrics = Metrics(CollectorRegistry(), program="agent")
+    metrics.config_valid.set(1)
     nonce = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
         if arguments.metrics_port is not None:

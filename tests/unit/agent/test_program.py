@@ -204,6 +204,7 @@ async def test_its_metrics_are_served_where_it_is_told(cluster: Cluster) -> None
             text = await answer.text()
     assert 'tidegate_pulls_total{registry="registry.test",result="clean"} 1.0' in text
     assert 'tidegate_build_info{program="agent"' in text
+    assert "tidegate_config_valid 1.0" in text, "or every agent would look like one with a broken file"
 
 
 @pytest.mark.parametrize(
