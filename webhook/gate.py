@@ -43,15 +43,21 @@ _OTHER_REGISTRIES = "other"
 class Checker(Protocol):
     """What the gate asks about an image of a listed registry."""
 
-    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None: ...
+    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
+        """From memory alone, in microseconds; None where somebody has to be asked."""
+        ...
 
-    async def check(self, image: str, reference: ImageReference, *, deadline: float) -> ImageFinding: ...
+    async def check(self, image: str, reference: ImageReference, *, deadline: float) -> ImageFinding:
+        """By asking; not past `deadline` (the loop's time), and raising nothing of a registry's."""
+        ...
 
 
 class Namespaces(Protocol):
     """What the gate knows of namespaces."""
 
-    def labels(self, name: str) -> Mapping[str, str]: ...
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Of the namespace with that name; none where it is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
