@@ -109,6 +109,7 @@ async def test_odd_but_honest(webhook: Any, old: bytes, new: bytes) -> None:
         pytest.param([BODY], {"content-type": "text/plain"}, 415, id="plain text"),
         pytest.param([BODY], {"content-type": "application/json-patch+json"}, 415, id="a patch"),
         pytest.param([BODY], {"content-type": "application/json; charset=utf-8"}, 200, id="with parameters"),
+        pytest.param([BODY], {"content-type": "application/x-www-form-urlencoded"}, 200, id="curl's default"),
         pytest.param([BODY], {"content-type": "Application/JSON"}, 200, id="in another case"),
         pytest.param([BODY], {}, 200, id="none given"),
         pytest.param([bytes([byte]) for byte in BODY], {}, 200, id="byte by byte"),
