@@ -3,13 +3,14 @@
 - A pull needs a grant, starts before the grant expires, and ends when the grant's seconds have passed, when the grant
   is taken back or replaced, or when the agent is stopped.
 - `at_once` pulls at most, oldest grant first. A failed pull is not tried again under the same grant, so a node that
-  waits for its next grant holds none.
+  waits for its next grant holds none. A grant that cannot be used (its time is over by this node's clock, the runtime
+  does not answer) is given back at once: others wait for its place.
 - Nothing is reported of an image before the runtime was asked for it.
 - While the API server cannot be reached, what was granted goes on and the status is kept until it can be sent.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Never
 import msgspec
 import structlog
 
-from agent.plan import Queue, inherited, registry_of, summary
+from agent.plan import Queue, inherited, is_usable, registry_of, summary
 from agent.ports import ImageStore, PlanSource
 from agent.pull import Job, Pulls, canceled, timestamp
 from agent.report import Report, Reporter
@@ -123,7 +124,7 @@ class Agent:
                 pass
 
     async def _step(self, tasks: asyncio.TaskGroup) -> None:
-        """One look at the plan. Raises CriError when the runtime cannot be asked: then nothing new is said or begun."""
+        """One look at the plan. Raises CriError when the runtime cannot be asked: then nothing new is begun."""
         plan = self._plans.current()
         wanted = {entry.image: entry for entry in plan.spec.images} if plan is not None else {}
         self._take_back(wanted)
@@ -132,10 +133,18 @@ class Agent:
         mine = await self._is_mine(plan)
         clock = asyncio.get_running_loop().time
         due = clock() >= self._recheck_at
-        await self._look(wanted, everything=due)
+        try:
+            await self._look(wanted, everything=due)
+        except CriError as exc:
+            if self._recheck_at > 0:  # all was looked at before
+                self._give_back(wanted.values(), f"the runtime does not answer: {exc}")
+                self._tell(plan)
+            raise
         if due:
             self._recheck_at = clock() + self._settings.recheck_s
         if mine:
+            late = [e for e in wanted.values() if e.grant is not None and not is_usable(e.grant, now=self._wall())]
+            self._give_back(late, "the grant cannot be used: its time is over by this node's clock")
             self._begin(list(wanted.values()), tasks)
         self._tell(plan, also_generation=due)
 
@@ -194,7 +203,8 @@ class Agent:
             entry, grant = picked
             registry = registry_of(entry.image)
             if registry is None or registry not in self._listed:
-                self._statuses[entry.image] = self._refused(entry, grant, registry)
+                message = "not an image reference" if registry is None else f"not a listed registry: {registry:.100}"
+                self._statuses[entry.image] = self._refused(entry, grant, Reason.OTHER, message)
                 continue
             job = Job(entry, grant, registry)
             status = self._pulls.started(job, self._statuses.get(entry.image))
@@ -214,14 +224,22 @@ class Agent:
             self._statuses[image] = status
         self._wake.set()
 
-    def _refused(self, entry: NodeImage, grant: Grant, registry: str | None) -> NodeImageStatus:
+    def _give_back(self, images: Iterable[NodeImage], why: str) -> None:
+        """Answer grants that are neither answered nor in use, of images that were looked at before."""
+        for entry in images:
+            known = self._statuses.get(entry.image)
+            if entry.grant is None or known is None or entry.image in self._jobs:
+                continue
+            if known.grant != entry.grant.id and known.phase is not Phase.PRESENT:
+                self._statuses[entry.image] = self._refused(entry, entry.grant, Reason.CANCELED, why)
+
+    def _refused(self, entry: NodeImage, grant: Grant, reason: Reason, message: str) -> NodeImageStatus:
         before = self._statuses.get(entry.image)
-        message = "not an image reference" if registry is None else f"not a listed registry: {registry:.100}"
         log.warning("pull.refused", image=entry.image[:300], grant=grant.id, message=message)
         return NodeImageStatus(
             image=entry.image,
             phase=Phase.FAILED,
-            reason=Reason.OTHER,
+            reason=reason,
             message=message,
             grant=grant.id,
             attempts=before.attempts if before is not None else 0,

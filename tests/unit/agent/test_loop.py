@@ -103,12 +103,30 @@ async def test_a_new_grant_is_a_new_attempt(start: StartAgent) -> None:
     assert world.phases(A) == [PULLING, FAILED, PULLING, PRESENT]
 
 
-async def test_a_grant_that_is_over_starts_nothing(start: StartAgent) -> None:
+@pytest.mark.parametrize("expires_s", [pytest.param(0, id="just over"), pytest.param(-3540, id="a clock one hour off")])
+async def test_a_grant_that_is_over_starts_nothing_and_is_given_back_at_once(start: StartAgent, expires_s: int) -> None:
     world = start()
-    world.plan(world.granted(A, "g1", expires_s=0))
+    world.plan(world.granted(A, "g1", expires_s=expires_s))
+    await world.settle(1)
+    status = world.said(A)
+    assert (status.phase, status.reason, status.grant, status.started_at) == (FAILED, Reason.CANCELED, "g1", None)
     await world.settle(120)
-    assert world.runtime.pulled == []
-    assert world.said(A).phase is PENDING
+    assert (world.runtime.pulled, len(world.sink.written)) == ([], 1)
+    world.plan(world.granted(A, "g2"))
+    await world.settle()
+    assert world.runtime.pulled == [A]
+
+
+async def test_a_clock_that_steps_during_a_pull_changes_nothing(start: StartAgent) -> None:
+    world = start()
+    world.plan(world.granted(A, "g1"))
+    await world.settle()
+    grant = world.granted(A, "g1", expires_s=-3600)
+    world.plan(grant)
+    await world.settle()
+    world.runtime.finish(A)
+    await world.settle()
+    assert world.phases(A) == [PULLING, PRESENT]
 
 
 async def test_a_pull_that_has_begun_may_outlive_the_expiry_by_its_seconds(start: StartAgent) -> None:
@@ -284,6 +302,33 @@ async def test_while_the_runtime_is_away_nothing_is_said_nor_begun(start: StartA
     world.runtime.broken = None
     await world.settle(3)
     assert world.runtime.pulled == [A]
+
+
+async def test_a_runtime_that_dies_gives_its_grant_back_for_others_to_use(start: StartAgent) -> None:
+    world = start(settings=Settings(retry_s=2))
+    world.plan(world.wanted(A))
+    await world.settle()
+    world.runtime.broken = RuntimeUnavailable("no such file")
+    world.plan(world.granted(A, "g1"))
+    await world.settle()
+    status = world.said(A)
+    assert (status.phase, status.reason, status.grant) == (FAILED, Reason.CANCELED, "g1")
+    assert status.message == "the runtime does not answer: no such file"
+    world.runtime.broken = None
+    await world.settle(30)
+    assert world.runtime.pulled == []
+    world.plan(world.granted(A, "g2"))
+    await world.settle()
+    assert world.runtime.pulled == [A]
+
+
+async def test_a_restarted_agent_says_nothing_of_images_while_the_runtime_is_away(start: StartAgent) -> None:
+    world = start()
+    world.runtime.broken = RuntimeUnavailable("no such file")
+    before = NodePullStatus(node_uid="uid-of-node-1", agent="earlier", images=[NodeImageStatus(image=A, phase=PRESENT)])
+    world.plan(world.granted(A, "g1"), status=before)
+    await world.settle(30)
+    assert world.sink.written == []
 
 
 async def test_an_idle_agent_writes_nothing(start: StartAgent) -> None:
