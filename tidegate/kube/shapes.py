@@ -21,7 +21,7 @@ class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
 
 
 class Phase(StrEnum):
-    """How far one image is on a node."""
+    """How far one image is on a node. A word of another version reads as Pending: it may not hide the whole object."""
 
     PENDING = "Pending"
     PULLING = "Pulling"
@@ -29,9 +29,13 @@ class Phase(StrEnum):
     FAILED = "Failed"
     SKIPPED = "Skipped"
 
+    @classmethod
+    def _missing_(cls, _: object) -> "Phase":
+        return cls.PENDING
+
 
 class Reason(StrEnum):
-    """Why a pull failed, or why there was none."""
+    """Why a pull failed, or why there was none. A word of another version reads as Other."""
 
     NONE = ""
     THROTTLED = "Throttled"
@@ -40,6 +44,10 @@ class Reason(StrEnum):
     NO_SPACE = "NoSpace"
     CANCELED = "Canceled"
     OTHER = "Other"
+
+    @classmethod
+    def _missing_(cls, _: object) -> "Reason":
+        return cls.OTHER
 
 
 class OwnerReference(Shape, frozen=True):
