@@ -89,10 +89,12 @@ class Budget:
 
     def wait(self, cost: int, now: float) -> float:
         """Seconds until a pull of `cost` requests may be granted: 0 is now, infinity is when another pull has ended."""
-        if self.in_flight >= self._limit:
-            return math.inf
+        return math.inf if self.in_flight >= self._limit else self.wait_to_ask(cost, now)
+
+    def wait_to_ask(self, requests: int, now: float) -> float:
+        """Seconds until so many requests that are no pull's may be sent: the controller's own keep to the rate too."""
         self._advance(now)
-        lacking = min(cost, self.limits.burst) - self._level
+        lacking = min(requests, self.limits.burst) - self._level
         refill = 0.0 if lacking <= _ROUNDING else lacking / self._rate
         return max(refill, self.paused_s(now))
 

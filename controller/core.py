@@ -129,6 +129,9 @@ class Controller:
         self._grants.set_cost(image, cost, self._clock())
         self._happened.set()
 
+    def wait_to_ask(self, host: str, requests: int) -> float:
+        return self._budgets[host].wait_to_ask(requests, self._clock())
+
     def asking(self, host: str, requests: int) -> None:
         self._budgets[host].charge(requests, self._clock())
 

@@ -1,5 +1,6 @@
 """What a pull of each image costs, asked of its registry once and remembered while the image is wanted.
 
+- What is asked keeps to the registry's budget, as pulls do: sixty images that come at once are no reason for a flood.
 - A registry that throttles us is told to the budget, and asked again after its pause.
 - An image that is not there yet, or a registry that cannot be reached, is asked again later, at growing and jittered
   intervals; nothing is granted meanwhile.
@@ -28,6 +29,8 @@ ASKED = 2
 """Requests that finding a cost takes as a rule: an index and a manifest, or a tag and a manifest."""
 ASK_S = 10.0
 _WORKERS = 4
+_WAIT_S = 1.0
+"""So long a worker waits for the budget; for longer, it turns to other registries."""
 _FIRST_PAUSE_S = 1.0
 _MOST_PAUSE_S = 120.0
 
@@ -57,6 +60,10 @@ class Asked(Protocol):
 
     def priced(self, image: str, cost: Cost) -> None:
         """The answer."""
+        ...
+
+    def wait_to_ask(self, host: str, requests: int) -> float:
+        """Seconds until the registry's budget has room for so many requests."""
         ...
 
     def asking(self, host: str, requests: int) -> None:
@@ -90,7 +97,12 @@ class Costs:
         if not self._wanted(image):
             self._failures.pop(image, None)
             return
-        self._asked.asking(host_of(image), ASKED)
+        host = host_of(image)
+        while (left := self._asked.wait_to_ask(host, ASKED)) > 0:
+            if left > _WAIT_S:
+                raise Again(left * self._chance.uniform(1.0, 1.5))
+            await asyncio.sleep(left)
+        self._asked.asking(host, ASKED)
         try:
             cost = await self._source.cost(image)
         except Unauthorized as exc:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.costs import GUESS, Costs
+from controller.budget import Budget, Limits
+from controller.costs import ASKED, GUESS, Costs
 from controller.grants import Cost
 from tidegate.reference import ImageReference
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
@@ -22,14 +23,21 @@ class Asked:
     requests: int = 0
     throttles: list[tuple[str, float | None]] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
+    budget: Budget | None = None
 
     def priced(self, image: str, cost: Cost) -> None:
         self.prices.append((image, cost))
         self.told.set()
 
+    def wait_to_ask(self, host: str, requests: int) -> float:
+        assert host == "registry.test"
+        return self.budget.wait_to_ask(requests, asyncio.get_running_loop().time()) if self.budget else 0.0
+
     def asking(self, host: str, requests: int) -> None:
         assert host == "registry.test"
         self.requests += requests
+        if self.budget:
+            self.budget.charge(requests, asyncio.get_running_loop().time())
 
     def throttled(self, host: str, retry_after_s: float | None) -> None:
         self.throttles.append((host, retry_after_s))
@@ -97,3 +105,37 @@ async def test_what_cannot_be_known_yet_is_asked_again(error: RegistryError) -> 
 async def test_what_is_no_reference_is_let_go() -> None:
     asked = await found(Source(), image="registry.test/NO:1", told=False)
     assert asked.prices == []
+
+
+async def test_what_is_asked_keeps_to_the_budget_of_the_registry() -> None:
+    clock = asyncio.get_running_loop().time
+    asked = Asked(budget=Budget(Limits(in_flight=1, rate=20.0, burst=10), now=clock()))
+    source = Source()
+    costs = Costs(source, asked=asked, wanted=lambda _: True, chance=random.Random(0))  # noqa: S311
+    task = asyncio.create_task(costs.run())
+    began = clock()
+    for number in range(64):
+        costs.find(f"registry.test/app-{number}:1")
+    while len(asked.prices) < 64:
+        elapsed = clock() - began
+        assert source.asked * ASKED <= 10 + 20 * elapsed + 1e-3
+        await asyncio.sleep(0.01)
+    assert clock() - began == pytest.approx((64 * ASKED - 10) / 20, abs=0.2)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_nothing_is_asked_in_a_pause_that_pulls_brought_about() -> None:
+    clock = asyncio.get_running_loop().time
+    budget = Budget(Limits(in_flight=1, rate=20.0, burst=10), now=clock())
+    budget.throttled(clock(), retry_after_s=30)
+    asked, source = Asked(budget=budget), Source()
+    costs = Costs(source, asked=asked, wanted=lambda _: True, chance=random.Random(0))  # noqa: S311
+    task = asyncio.create_task(costs.run())
+    costs.find(A)
+    await asyncio.sleep(29)
+    assert source.asked == 0
+    await asyncio.wait_for(asked.told.wait(), 30)
+    assert source.asked == 1
+    task.cancel()
+    await asyncio.wait([task])
