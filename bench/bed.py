@@ -11,9 +11,10 @@ import yaml
 
 from bench import reviews
 from bench.load import Exchange, Load, exchange
-from bench.processes import Child, Cores, free_port, running
+from bench.processes import Child, Cores, running
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import build_image
+from tidegate.testing.ports import free_port
 from tidegate.testing.registry import RegistryDouble
 
 CONNECTIONS = 16

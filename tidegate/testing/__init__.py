@@ -6,4 +6,5 @@ Each one passes the conformance suite that also runs on the real part; none need
     registry    an OCI registry that can lag, lose, lie, throttle, redirect, stall and ask for tokens
     apiserver   a small Kubernetes API server
     runtime     a container runtime that answers CRI and really downloads
+    ports       ports that are free, for programs under test
 """

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -19,6 +18,8 @@ from typing import Any
 import pytest
 import trustme
 import yaml
+
+from tidegate.testing.ports import free_port
 
 pytest.register_assert_rewrite("tidegate.testing.apiserver_conformance")
 pytest.register_assert_rewrite("tidegate.testing.apiserver_conformance_lists")
@@ -37,12 +38,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any("api_server" in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and not session.config.option.collectonly and not all((BED / "bin" / name).exists() for name in NEEDED):
         subprocess.run([BUILD, "etcd", "kubernetes"], check=False, timeout=BUILD_S)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class ApiServer:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.reference import ImageReference
 from tidegate.testing.certificates import ServerCertificate, issue
+from tidegate.testing.ports import free_port
 from webhook.app import Health, create_app
 from webhook.gate import Gate, Rules
 
@@ -288,12 +288,6 @@ async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float) -> Non
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - a child process gives no event
             await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def put_certificate(folder: Path, pair: ServerCertificate) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from tidegate.cli.demo.fleet import Fleet, State
-from tidegate.cli.demo.ports import free_port
 from tidegate.cli.demo.programs import Program, program
 from tidegate.cli.demo.scene import BURST, FIXED_BOUND, HOST, NODES, REQUESTS_PER_SECOND
 from tidegate.kube.shapes import GROUP, PRE_PULL_ANNOTATION, Phase
 from tidegate.testing.apiserver import ApiServerDouble
+from tidegate.testing.ports import free_port
 
 START_S = 60.0
 """Fourteen interpreters on a laptop take a while."""

@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import yaml
 
-from tidegate.cli.demo.ports import free_port
 from tidegate.cli.demo.programs import Program, program
 from tidegate.cli.demo.result import GateResult
 from tidegate.cli.demo.scene import HOST
@@ -20,6 +19,7 @@ from tidegate.findings import Finding
 from tidegate.kube.shapes import GROUP
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import Image, build_image
+from tidegate.testing.ports import free_port
 from tidegate.testing.registry import Lag, RegistryDouble, Replication
 
 REPOSITORY = "shop/web"
