@@ -47,7 +47,7 @@ class Arguments:
     kubeconfig: Path | None
     cri_socket: str
     metrics_port: int | None
-    at_once: int
+    at_once: int | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +86,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
             listed=frozenset(registry.host for registry in config.registries),
             nonce=nonce,
             wall=_now,
-            settings=Settings(at_once=arguments.at_once),
+            settings=Settings(at_once=arguments.at_once or config.pre_pull.per_node),
         )
         log.info(
             "agent.started", version=__version__, node=arguments.node, nonce=nonce, cri_socket=arguments.cri_socket,
@@ -106,11 +106,11 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
     parser.add_argument("--cri-socket", default=DEFAULT_SOCKET, metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--metrics-port", type=calls.port, metavar="PORT", help="serve metrics there; default: nowhere")
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="images pulled at once; default: 1")
+    parser.add_argument("--at-once", type=int, metavar="N", help="images pulled at once; default: prePull.perNode")
     given = parser.parse_args(argv)
     if not given.node:
         parser.error("--node: needed when NODE_NAME is not set")
-    if given.at_once < 1:
+    if given.at_once is not None and given.at_once < 1:
         parser.error("--at-once: at least 1")
     if not given.cri_socket.startswith("unix:/"):
         parser.error(f"--cri-socket: write it like {DEFAULT_SOCKET}")

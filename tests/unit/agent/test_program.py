@@ -133,6 +133,15 @@ async def test_it_pulls_what_is_granted_and_says_so(cluster: Cluster) -> None:
     assert process.returncode == 0
 
 
+async def test_it_pulls_as_many_at_once_as_the_file_lets_the_controller_grant(cluster: Cluster) -> None:
+    (cluster.folder / "config.yaml").write_text(CONFIG + "prePull: {perNode: 2}\n")
+    cluster.replica.put("app", build_image(layers=2, seed="second"), tag="2")
+    cluster.replica.fault(stalls=(Stall(path="/blobs/"),))
+    async with cluster.agent():
+        await cluster.plan(granted("g1"), {**granted("g2"), "image": "registry.test/app:2"})
+        await cluster.until(lambda plan: [each.phase for each in plan.status.images] == [Phase.PULLING] * 2)
+
+
 async def test_a_throttled_pull_waits_for_its_next_grant(cluster: Cluster) -> None:
     cluster.replica.fault(answers=(Answer(status=429, path="/blobs/"),))
     async with cluster.agent():
