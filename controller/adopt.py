@@ -57,8 +57,7 @@ def _left_s(grant: Grant, wall: datetime) -> float:
 def _is_answered(grant: Grant, status: NodeImageStatus | None) -> bool:
     if status is None:
         return False
-    ended = status.phase in {Phase.FAILED, Phase.SKIPPED} and status.grant == grant.id
-    return ended or status.phase is Phase.PRESENT
+    return status.phase is Phase.PRESENT or (status.grant == grant.id and status.phase is not Phase.PULLING)
 
 
 def _granted(nodepull: NodePull, image: str, host: str, grant: Grant, *, now: float, until: float) -> Granted:

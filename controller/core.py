@@ -83,6 +83,9 @@ class Controller:
         self._grants = Grants(self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance)
         for granted in before.live:
             self._grants.adopt(granted)
+            node = mirror.nodes.objects.get(granted.node)
+            if node is None or node.metadata.uid != mirror.nodepulls.objects[granted.node].spec.node_uid:
+                self._grants.forget_node(granted.node, self._clock())
         self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
         self._derived: dict[str, Derived] = {}
         self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
@@ -218,6 +221,8 @@ class Controller:
         if node is None:
             return
         now, said = self._clock(), dict[str, NodeImageStatus]()
+        if nodepull is not None and nodepull.spec.node_uid == node.uid:
+            self._adopt(nodepull, now)
         reports = nodepull is not None and bool(nodepull.status.agent) and nodepull.status.node_uid == node.uid
         if nodepull is not None and reports:
             said = {entry.image: entry for entry in nodepull.status.images}
@@ -225,6 +230,16 @@ class Controller:
         for image in self._grants.images(name):
             self._grants.observe(name, image, said.get(image), now)
         self._plan.put_present(name, [image for image, entry in said.items() if entry.phase is Phase.PRESENT])
+
+    def _adopt(self, nodepull: NodePull, now: float) -> None:
+        """Take over grants that another controller wrote: nobody gains when two take back each other's."""
+        if all(image.grant is None or self._grants.knows(image.grant.id) for image in nodepull.spec.images):
+            return
+        theirs = outstanding((nodepull,), hosts=self._budgets.keys(), wall=self._wall(), now=now).live
+        for granted in theirs:
+            if not self._grants.knows(granted.id):
+                log.warning("grant.not_ours", grant=granted.id, node=granted.node, image=granted.image)
+                self._grants.adopt(granted)
 
     async def _settling(self) -> Never:
         """Settle whenever something happened, or a budget has something to give, or a grant ends by itself."""

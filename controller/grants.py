@@ -9,7 +9,7 @@ Guarantees, beside those of `controller.budget`:
   which the agent could still be pulling: an agent that is cut off never makes the budget be exceeded.
 - A failed pull waits before the next try, longer each time, with jitter and up to a cap, and holds no grant meanwhile;
   a throttled one waits with its whole registry.
-- No grant is lost: what was granted before a restart is adopted as in flight.
+- No grant is lost: what was granted before a restart, or by another controller, is adopted as in flight.
 
 No I/O and no clock: `now` is monotonic seconds, and passed in.
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from controller.budget import Budget, Ending
+from controller.failures import pause_s, result_of
 from controller.plan import Want
 from controller.waiting import Place, Waiting
 from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
@@ -39,21 +40,8 @@ TRIES_AHEAD = 3
 LATE_S = 5.0
 """How late a status may arrive after what it tells."""
 
-_BACK_OFF: Mapping[Reason, tuple[float, float]] = {
-    Reason.NOT_FOUND: (30.0, 600.0),
-    Reason.UNAUTHORIZED: (30.0, 600.0),
-    Reason.NO_SPACE: (60.0, 600.0),
-    Reason.THROTTLED: (0.0, 0.0),
-}
-_OTHER_BACK_OFF = (2.0, 300.0)
-"""Seconds after the first failure, doubled with each, and the cap. A throttled pull waits with its registry instead."""
-
-_RESULTS: Mapping[Reason, str] = {
-    Reason.UNAUTHORIZED: "unauthorized",
-    Reason.NOT_FOUND: "not-found",
-    Reason.NO_SPACE: "no-space",
-    Reason.CANCELED: "canceled",
-}
+_REMEMBERED = 10_000
+"""Grants that have ended and are known again when an old copy of a NodePull shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +76,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a grant ended.
-
-    `result`: `clean`, `found` (it was there without a pull), the agent's reason (`not-found`, `throttled`, …),
-    `expired`, or `gone` with the node.
-    """
+    """`result`: `clean`, `found` (there without a pull), the agent's reason (`throttled`, …), `expired`, or `gone`."""
 
     granted: Granted
     result: str
@@ -143,6 +127,7 @@ class Grants:
         self._timers: list[tuple[float, int, _Record | Granted]] = []
         self._serial = count()
         self._ended: list[Ended] = []
+        self._over: dict[str, None] = {}
         self._unpriced: set[str] = set()
 
     # What is told
@@ -214,13 +199,29 @@ class Grants:
             self._refresh(record, now)
 
     def adopt(self, granted: Granted) -> None:
-        """A grant from before this process began, still in flight."""
-        node = self._nodes.setdefault(granted.node, _Node(granted.node))
-        if granted.host not in self._budgets or granted.image in node.live:
+        """A grant in flight that is not ours: from before this process began, or another controller's.
+
+        What is written counts: one of ours for the same pull is taken back.
+        """
+        if granted.host not in self._budgets or self.knows(granted.id):
             return
-        self._budgets[granted.host].adopt(granted.id)
+        budget, now = self._budgets[granted.host], granted.at
+        node = self._nodes.setdefault(granted.node, _Node(granted.node))
+        ours, cost = node.live.get(granted.image), self._costs.get(granted.image)
+        if ours is not None:
+            budget.ended(ours.id, Ending.OTHER, now)
+            self._end(ours, "other", now)
+        elif cost is not None:
+            budget.charge(cost.requests, now)
+        budget.adopt(granted.id)
         self._live[granted.id] = node.live[granted.image] = granted
         self._wake(granted.deadline, granted)
+        for record in node.records.values():
+            self._refresh(record, now)
+
+    def knows(self, grant: str) -> bool:
+        """Whether the grant of this id is in flight, or was lately."""
+        return grant in self._live or grant in self._over
 
     # What follows
 
@@ -349,7 +350,7 @@ class Grants:
             case Phase.FAILED | Phase.SKIPPED if quoted:
                 self._budgets[granted.host].ended(granted.id, Ending.OTHER, now)
                 self._back_off(record, status.reason, now)
-                self._end(granted, _RESULTS.get(status.reason, "other"), now)
+                self._end(granted, result_of(status.reason), now)
 
     def _expire(self, granted: Granted, now: float) -> None:
         self._budgets[granted.host].ended(granted.id, Ending.OTHER, now)
@@ -361,6 +362,9 @@ class Grants:
 
     def _end(self, granted: Granted, result: str, now: float) -> None:
         del self._live[granted.id]
+        self._over[granted.id] = None
+        if len(self._over) > _REMEMBERED:
+            del self._over[next(iter(self._over))]
         self._ended.append(Ended(granted, result, now - granted.at))
         node = self._nodes.get(granted.node)
         if node is not None and node.live.get(granted.image) is granted:
@@ -371,8 +375,7 @@ class Grants:
     def _back_off(self, record: _Record | None, reason: Reason, now: float) -> None:
         if record is None:
             return
-        first, most = _BACK_OFF.get(reason, _OTHER_BACK_OFF)
-        pause = min(most, first * 2.0 ** min(record.failures, 32)) * self._chance.uniform(0.5, 1.0)
+        pause = pause_s(reason, record.failures) * self._chance.uniform(0.5, 1.0)
         record.failures += 1
         self._waiting[record.host].discard(record.place, record)
         record.place = (record.place[0], record.failures > TRIES_AHEAD)

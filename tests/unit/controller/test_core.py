@@ -288,3 +288,36 @@ async def test_writes_survive_conflicts_and_an_api_server_that_fails(cluster: An
         cluster.api.fail_next(5)
         await eventually(lambda: cluster.warm() == 12)
     assert cluster.agents.peak <= 2
+
+
+async def test_two_controllers_by_mistake_take_over_each_others_grants(cluster: Any, eventually: Any) -> None:
+    limits = Limits(in_flight=3, rate=10_000, burst=10_000)
+    for number in range(12):
+        cluster.node(f"node-{number}")
+    async with cluster.controlled(limits), cluster.controlled(limits):
+        await eventually(lambda: len(cluster.nodepulls()) == 12)
+        before = cluster.writes()
+        cluster.prepull("heavy", IMAGE)
+        await eventually(lambda: cluster.prepulls()["heavy"].get("status", {}).get("ready") == 12)
+    assert (cluster.warm(), len(cluster.agents.begun)) == (12, 12)
+    assert cluster.agents.peak <= 2 * 3
+    assert cluster.writes() - before < 12 * 15
+
+
+async def test_a_grant_of_an_earlier_node_of_the_same_name_is_not_handed_to_the_new_one(
+    cluster: Any, eventually: Any
+) -> None:
+    cluster.agents.seconds = 3600
+    cluster.node("node-1")
+    async with cluster.controlled(WIDE):
+        cluster.prepull("heavy", IMAGE)
+        await eventually(lambda: cluster.agents.running == 1)
+    [old] = [image["grant"]["id"] for image in cluster.nodepulls()["node-1"]["spec"]["images"]]
+    await cluster.client.delete(NODES, "node-1")
+    cluster.agents.forget("node-1")
+    cluster.node("node-1")
+    async with cluster.controlled(WIDE):
+        await eventually(lambda: cluster.agents.running == 2)
+        assert cluster.metric("tidegate_pulls_in_flight", registry=HOST) == 2
+    [new] = [image["grant"]["id"] for image in cluster.nodepulls()["node-1"]["spec"]["images"]]
+    assert new != old

@@ -269,7 +269,7 @@ def test_a_deleted_node_gives_its_grants_back_soon_and_its_successor_owes_nothin
 
 def test_adopted_grants_are_in_flight_once() -> None:
     bench = Bench(Limits(in_flight=2, rate=1000, burst=1000))
-    for name, identity, host in (("n", "old", HOST), ("n", "again", HOST), ("o", "unlisted", "gone.test")):
+    for name, identity, host in (("n", "old", HOST), ("n", "old", HOST), ("o", "unlisted", "gone.test")):
         bench.grants.adopt(Granted(identity, name, A, host, seconds=60, at=0.0, deadline=90.0))
     bench.nodes("n", "m", "o", wants=[want(A)])
     assert bench.settle() == [("m", A)]
