@@ -1,6 +1,6 @@
 """Every metric, once. Labels never carry image names or digests, so their number is bounded by the configuration."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from tidegate import __version__
 
@@ -13,6 +13,7 @@ class Metrics:
     """The metrics of one process, registered in the registry that is passed in."""
 
     def __init__(self, registry: CollectorRegistry, *, program: str) -> None:
+        disable_created_metrics()  # or each counter would bring a second series that nobody reads
         self.registry = registry
         self.config_valid = Gauge(
             "tidegate_config_valid", "1 while the file on disk is what runs, 0 while it is refused.", registry=registry
