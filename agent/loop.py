@@ -19,7 +19,7 @@ from typing import Never
 import msgspec
 import structlog
 
-from agent.plan import Queue, inherited, is_usable, registry_of, summary
+from agent.plan import Queue, agrees, inherited, is_usable, registry_of, summary
 from agent.ports import ImageStore, PlanSource
 from agent.pull import Job, Pulls, canceled, timestamp
 from agent.report import Report, Reporter
@@ -254,4 +254,6 @@ class Agent:
             status = summary(
                 known, node_uid=self._node_uid, agent=self._nonce, observed_generation=plan.metadata.generation
             )
+            if also_generation and not agrees(plan.status, status):
+                self._reporter.forget()
             self._reporter.tell(Report(plan.metadata.uid, status), also_generation=also_generation)

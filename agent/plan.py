@@ -106,6 +106,15 @@ def summary(
     )
 
 
+def agrees(there: NodePullStatus, ours: NodePullStatus) -> bool:
+    """Whether a status that is there says what matters of ours; another one was written by somebody else."""
+    return _gist(there) == _gist(ours)
+
+
+def _gist(status: NodePullStatus) -> tuple[str, str, list[tuple[str, Phase, str]]]:
+    return status.node_uid, status.agent, [(image.image, image.phase, image.grant) for image in status.images]
+
+
 def as_patch(status: NodePullStatus) -> dict[str, Any]:
     """A merge patch that leaves nothing of an older status: scalars at their default are spelled out too."""
     body = {field: getattr(status, field) for field in NodePullStatus.__struct_fields__}

@@ -52,6 +52,10 @@ class Reporter:
         self._latest = report
         self._told.set()
 
+    def forget(self) -> None:
+        """What was sent is not what is there (any more): the next report is sent, whatever it says."""
+        self._sent = None
+
     async def run(self) -> Never:
         """Send until cancelled."""
         failures = 0

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -108,7 +109,10 @@ class FakePlans:
 
 
 class FakeSink:
-    def __init__(self) -> None:
+    """What is written shows in the plan, as at an API server."""
+
+    def __init__(self, plans: FakePlans) -> None:
+        self._plans = plans
         self.written: list[NodePullStatus] = []
         self.away = False
         self.gone = False
@@ -124,6 +128,9 @@ class FakeSink:
             message = "404"
             raise PlanGone(message)
         self.written.append(status)
+        plan = self._plans.current()
+        if plan is not None:
+            self._plans.put(msgspec.structs.replace(plan, status=status))
 
 
 @dataclass
@@ -187,7 +194,8 @@ async def start() -> AsyncIterator[StartAgent]:
 
     def starting(*, settings: Settings | None = None) -> World:
         metrics = Metrics(CollectorRegistry(), program="agent")
-        world = World(FakeRuntime(), FakePlans(), FakeSink(), metrics)
+        plans = FakePlans()
+        world = World(FakeRuntime(), plans, FakeSink(plans), metrics)
         agent = Agent(
             plans=world.plans,
             store=world.runtime,

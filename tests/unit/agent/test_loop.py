@@ -340,6 +340,19 @@ async def test_an_idle_agent_writes_nothing(start: StartAgent) -> None:
     assert len(world.runtime.looked) in {60, 61}
 
 
+async def test_a_status_that_somebody_else_overwrote_is_told_again_at_the_next_look(start: StartAgent) -> None:
+    world = start(settings=Settings(recheck_s=60))
+    world.runtime.here.add(A)
+    world.plan(world.wanted(A))
+    await world.settle(1)
+    world.plan(world.wanted(A), status=NodePullStatus(node_uid="another", agent="somebody"))
+    await world.settle(60)
+    assert len(world.sink.written) == 2
+    assert (world.said(A).phase, world.sink.written[-1].agent) == (PRESENT, "nonce-1")
+    await world.settle(600)
+    assert len(world.sink.written) == 2
+
+
 async def test_a_new_generation_that_changes_nothing_is_told_at_the_next_look_only(start: StartAgent) -> None:
     world = start(settings=Settings(recheck_s=60))
     world.plan(world.wanted(A))
