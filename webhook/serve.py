@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -34,20 +35,19 @@ async def serving(
     app: Any,  # noqa: ANN401 - an ASGI application
     *,
     port: int,
-    host: str = "0.0.0.0",
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[None]:
-    """Serve while the block runs; requests in flight are answered before it ends. Raises NotListening."""
+    """Serve on all addresses while the block runs; requests in flight are answered before it ends. Raises NotListening."""
     server = _Server(
         uvicorn.Config(
-            app, host=host, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
+            app, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
             log_config=None, proxy_headers=False, server_header=False, date_header=False, backlog=_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )
     )  # fmt: skip
     with listening_on(port):  # here, as uvicorn would write its own line and leave by SystemExit
-        listener = socket.create_server((host, port), backlog=_BACKLOG)
+        listener = _listener(port)
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"serve {port}")
     try:
         async with asyncio.timeout(_START_S):
@@ -60,3 +60,14 @@ async def serving(
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         listener.close()
+
+
+def _listener(port: int) -> socket.socket:
+    """All addresses of both families; on a machine without IPv6, of IPv4."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+        except OSError as exc:
+            if exc.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:  # switched off, not taken
+                raise
+    return socket.create_server(("", port), backlog=_BACKLOG)
