@@ -37,7 +37,7 @@ async def serving(
     port: int,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[None]:
-    """Serve on all addresses while the block runs; requests in flight are answered before it ends. Raises NotListening."""
+    """Serve on all addresses while the block runs; requests in flight are answered first. Raises NotListening."""
     server = _Server(
         uvicorn.Config(
             app, port=port, loop="none", http="httptools", ws="none", lifespan="off", access_log=False,
