@@ -13,7 +13,7 @@ class Metrics:
     """The metrics of one process, registered in the registry that is passed in."""
 
     def __init__(self, registry: CollectorRegistry, *, program: str) -> None:
-        disable_created_metrics()  # or each counter would bring a second series that nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter brings a series that nobody reads
         self.registry = registry
         self.config_valid = Gauge(
             "tidegate_config_valid", "1 while the file on disk is what runs, 0 while it is refused.", registry=registry
