@@ -347,7 +347,7 @@ class Grants:
                 clean = quoted and status.started_at is not None
                 self._budgets[granted.host].ended(granted.id, Ending.CLEAN if clean else Ending.OTHER, now)
                 self._end(granted, "clean" if clean else "found", now)
-            case Phase.FAILED | Phase.SKIPPED if quoted:
+            case Phase.FAILED | Phase.SKIPPED | Phase.PENDING if quoted:  # Pending: pulled, and collected at once
                 self._budgets[granted.host].ended(granted.id, Ending.OTHER, now)
                 self._back_off(record, status.reason, now)
                 self._end(granted, result_of(status.reason), now)

@@ -21,7 +21,10 @@ class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
 
 
 class Phase(StrEnum):
-    """How far one image is on a node. A word of another version reads as Pending: it may not hide the whole object."""
+    """How far one image is on a node.
+
+    A word of another version reads as Pulling: it neither hides the whole object, nor says that a grant is over.
+    """
 
     PENDING = "Pending"
     PULLING = "Pulling"
@@ -31,7 +34,7 @@ class Phase(StrEnum):
 
     @classmethod
     def _missing_(cls, _: object) -> "Phase":
-        return cls.PENDING
+        return cls.PULLING
 
 
 class Reason(StrEnum):

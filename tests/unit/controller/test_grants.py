@@ -413,3 +413,14 @@ def test_every_node_is_warm_in_the_end_whatever_fails() -> None:
                 if not fate:
                     warm.add((granted.node, granted.image))
     assert len(warm) == 80
+
+
+def test_a_grant_whose_image_was_collected_before_anybody_heard_of_it_is_over() -> None:
+    bench = Bench(Limits(in_flight=1, rate=1000, burst=1000))
+    bench.nodes("n", wants=[want(A)])
+    assert bench.settle() == [("n", A)]
+    bench.say("n", A, now=1)  # it has not heard of the grant yet
+    assert bench.results() == []
+    bench.say("n", A, grant="g1", now=2)
+    assert bench.results() == ["other"]
+    assert (bench.settle(3), bench.settle(5)) == ([], [("n", A)])
