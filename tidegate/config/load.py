@@ -21,6 +21,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,253}", re.ASCII)
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises ConfigError."""
+    text = read_text(path)
+    try:
+        return parse(text)
+    except ConfigError as exc:
+        message = "\n".join(f"{path}: {line}" for line in str(exc).splitlines())
+        raise ConfigError(message) from exc
+
+
+def read_text(path: Path) -> str:
+    """A file of bounded size, in UTF-8. Raises ConfigError."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(_MOST_BYTES + 1)
@@ -31,14 +41,9 @@ def load(path: Path) -> Config:
         message = f"{path}: larger than {_MOST_BYTES} bytes"
         raise ConfigError(message)
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as exc:
         message = f"{path}: not UTF-8 (byte {exc.start})"
-        raise ConfigError(message) from exc
-    try:
-        return parse(text)
-    except ConfigError as exc:
-        message = "\n".join(f"{path}: {line}" for line in str(exc).splitlines())
         raise ConfigError(message) from exc
 
 
@@ -51,10 +56,11 @@ def parse(text: str) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as exc:
-        raise ConfigError(_complaints(exc)) from None
+        raise ConfigError(complaints(exc)) from None
 
 
-def _complaints(exc: ValidationError) -> str:
+def complaints(exc: ValidationError) -> str:
+    """One line for each wrong key: its path, and what to do. Values are not repeated."""
     errors = exc.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"{_path(error['loc'])}: {_words(error['type'], error['msg'])}" for error in errors]
     distinct = list(dict.fromkeys(lines))

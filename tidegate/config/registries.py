@@ -75,16 +75,34 @@ class BasicAuth(ConfigModel):
         return self
 
 
+class DockerConfigAuth(ConfigModel):
+    """What a `.dockerconfigjson` or an older `.dockercfg` holds for an image, matched as kubelet does."""
+
+    file: Annotated[str, Field(min_length=1)]
+
+
+class CredentialProviderAuth(ConfigModel):
+    """What kubelet's credential provider plugins give for an image."""
+
+    config: Annotated[str, Field(min_length=1)]
+    """A `CredentialProviderConfig` (kubelet.config.k8s.io/v1), as kubelet's --image-credential-provider-config."""
+    bin_dir: Annotated[str, Field(min_length=1)]
+    """The folder of the plugins, as kubelet's --image-credential-provider-bin-dir."""
+
+
 class AuthConfig(ConfigModel):
-    """One way to be somebody: exactly one key. This version knows `anonymous` and `basic`."""
+    """One way to be somebody: exactly one key."""
 
     anonymous: AnonymousAuth | None = None
     basic: BasicAuth | None = None
+    docker_config: DockerConfigAuth | None = None
+    credential_provider: CredentialProviderAuth | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.anonymous is None) == (self.basic is None):
-            message = "give exactly one of anonymous, basic"
+        ways = (self.anonymous, self.basic, self.docker_config, self.credential_provider)
+        if sum(way is not None for way in ways) != 1:
+            message = "give exactly one of anonymous, basic, dockerConfig, credentialProvider"
             raise ValueError(message)
         return self
 

@@ -45,6 +45,8 @@ class Timeouts:
     HEAD on blobs does not work is asked by GET for so long."""
     secret_s: float = 2.0
     """Reading a password from its file."""
+    plugin_s: float = 5.0
+    """Waiting for a credential provider plugin. The plugin itself may take longer, for those who come later."""
     dns_s: int = 5
     """Addresses are remembered for so long: global endpoints move between regions by DNS."""
 

@@ -26,7 +26,9 @@ from tidegate.reference import Digest
 from tidegate.registry import accept, hosts
 from tidegate.registry.answer import Answer
 from tidegate.registry.auth.authoriser import Authoriser, Proof
-from tidegate.registry.auth.credentials import Credential, ReadSecret, Secrets, credentials, read_secret_file
+from tidegate.registry.auth.credentials import Credential, ReadSecret, Secrets, read_secret_file
+from tidegate.registry.auth.source import NoCredential
+from tidegate.registry.auth.sources import open_sources
 from tidegate.registry.auth.tokens import Tokens
 from tidegate.registry.bounds import DEFAULT_TIMEOUTS, MANIFEST_BYTES, Timeouts
 from tidegate.registry.errors import Mismatch, NotFound, RegistryError, Unauthorized, Unreachable, Unsupported
@@ -84,7 +86,7 @@ class ReplicaClient:
         self._config = config
         self._endpoint = URL(config.endpoint)
         self._paths = Paths(self._endpoint, config.repository)
-        self._credentials = credentials(auth)
+        self._auth = tuple(auth)
         self._token_hosts = frozenset(hosts.normal(host) for host in token_hosts)
         self._limits = limits
         self._metrics = metrics
@@ -100,6 +102,9 @@ class ReplicaClient:
             raise RuntimeError(message)
         self._now = asyncio.get_running_loop().time
         trusted = await trust(self._config)
+        self._sources = await open_sources(self._auth, clock=self._now, timeouts=self._timeouts)
+        for source in self._sources:
+            self._stack.push_async_callback(source.aclose)
         session = await self._stack.enter_async_context(open_session(self._limits, self._timeouts))
         self._limiter = Limiter(self._limits, replica=self.name, clock=self._now)
         self._transport = Transport(
@@ -142,7 +147,7 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.manifest(name, reference))
             ask = Ask(method="GET", url=url, headers={"Accept": accept.MANIFESTS}, most=MANIFEST_BYTES)
-            answer = await self._as_somebody(call, name, lambda who: self._authorised(call, who, name, ask))
+            answer = await self._as_somebody(call, repository, name, lambda who: self._authorised(call, who, name, ask))
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
             return self._hashed(answer, digest_in(reference))
@@ -156,7 +161,7 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.blob(name, digest))
             try:
-                answer = await self._as_somebody(call, name, lambda who: self._probe(call, who, name, url))
+                answer = await self._as_somebody(call, repository, name, lambda who: self._probe(call, who, name, url))
             except NotFound:
                 return False
             if answer.status not in _THERE:
@@ -173,7 +178,7 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.blob(name, digest))
             ask = Ask(method="GET", url=url, most=most)
-            answer = await self._as_somebody(call, name, lambda who: self._authorised(call, who, name, ask))
+            answer = await self._as_somebody(call, repository, name, lambda who: self._authorised(call, who, name, ask))
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
             return self._hashed(answer, digest).body
@@ -194,18 +199,32 @@ class ReplicaClient:
         except ValueError as exc:
             raise Unsupported(str(exc), replica=self.name) from exc
 
-    async def _as_somebody(self, call: Call, repository: str, ask: Callable[[Credential], Awaitable[T]]) -> T:
-        """Ask as each credential in turn until one is let in. Raises what the last said, or all refusals."""
+    async def _as_somebody(
+        self, call: Call, repository: str, name: str, ask: Callable[[Credential], Awaitable[T]]
+    ) -> T:  # fmt: skip
+        """Ask as each credential in turn until one is let in. Raises what the last said, or all refusals.
+
+        Sources are asked by the name that image references have; `name` is the replica's own.
+        """
+        image = f"{self.registry}/{repository}"
         refusals: list[str] = []
-        for credential in self._credentials:
-            refused = self._authoriser.refusal(credential, repository)
+        for source in self._sources:
             try:
-                if refused is None:
-                    call.may_reauthenticate = True
-                    return await ask(credential)
-            except Unauthorized as exc:
-                refused = exc.detail
-            refusals.append(f"{credential.label}: {refused}")
+                credentials = await source.credentials(image)
+            except NoCredential as exc:
+                refusals.append(f"{source.label}: {exc}")
+                continue
+            if not credentials:
+                refusals.append(f"{source.label}: nothing for {image}")
+            for credential in credentials:
+                refused = self._authoriser.refusal(credential, name)
+                try:
+                    if refused is None:
+                        call.may_reauthenticate = True
+                        return await ask(credential)
+                except Unauthorized as exc:
+                    refused = exc.detail
+                refusals.append(f"{credential.label}: {refused}")
         raise Unauthorized("; ".join(refusals), replica=self.name)
 
     async def _probe(self, call: Call, credential: Credential, repository: str, url: URL) -> Answer:

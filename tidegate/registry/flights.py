@@ -1,7 +1,7 @@
 """Identical work in flight is done once.
 
 Whoever comes first starts it, everybody waits for it, and nobody's cancellation hurts the others. Work that nobody
-waits for any more is cancelled.
+waits for any more is cancelled, or goes on if it is `lasting`: work that is bounded by itself and worth its result.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ class _Flight(Generic[V]):
 class Flights(Generic[K, V]):
     """Work in flight by key. Nothing is remembered of work that has ended."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, lasting: bool = False) -> None:
         self._name = name
+        self._lasting = lasting
         self._flights: dict[K, _Flight[V]] = {}
         self._tasks: set[asyncio.Task[V]] = set()
 
@@ -37,7 +38,7 @@ class Flights(Generic[K, V]):
             await asyncio.wait((flight.task,))
         finally:
             flight.waiting -= 1
-            if flight.waiting == 0 and not flight.task.done():
+            if flight.waiting == 0 and not flight.task.done() and not self._lasting:
                 self._land(key, flight)
                 flight.task.cancel()
         if flight.task.cancelled():
@@ -58,8 +59,16 @@ class Flights(Generic[K, V]):
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         flight.task.add_done_callback(lambda _: self._land(key, flight))
+        if self._lasting:
+            flight.task.add_done_callback(_heard)
         return flight
 
     def _land(self, key: K, flight: _Flight[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """An error that nobody waited for is nobody's surprise at the end of the loop."""
+    if not task.cancelled():
+        task.exception()

@@ -50,7 +50,7 @@ async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[
                     limits=registry.limits,
                     metrics=metrics,
                 )
-                await _opened(stack, client, f"registries[{position}].replicas.{name}")
+                await _opened(stack, client, f"registries[{position}]")
                 replicas[name] = Replica(client, circuit=Circuit(now=now), metrics=metrics, now=now)
             used = {registry.home_name, *registry.local_names, *registry.failover}
             registries[registry.host] = RegistryReplicas(
@@ -64,9 +64,12 @@ async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[
 
 
 async def _opened(stack: AsyncExitStack, client: ReplicaClient, path: str) -> ReplicaClient:
-    """A certificate bundle that cannot be used is a fault of the configuration."""
+    """What `path` names and cannot be used (a certificate bundle, plugins) is a fault of the configuration."""
     try:
         return await stack.enter_async_context(client)
+    except ConfigError as exc:
+        message = "\n".join(f"{path}.{line}" for line in str(exc).splitlines())
+        raise ConfigError(message) from exc
     except OSError as exc:
-        message = f"{path}.caFile: {exc.strerror or exc}; give a readable PEM bundle"
+        message = f"{path}.replicas.{client.name}.caFile: {exc.strerror or exc}; give a readable PEM bundle"
         raise ConfigError(message) from exc

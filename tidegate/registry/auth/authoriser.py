@@ -15,7 +15,7 @@ from yarl import URL
 from tidegate.registry import hosts
 from tidegate.registry.answer import Answer
 from tidegate.registry.auth.challenge import parse_challenges
-from tidegate.registry.auth.credentials import Credential, Secrets
+from tidegate.registry.auth.credentials import Credential, CredentialKey, Secrets
 from tidegate.registry.auth.realms import parse_realm
 from tidegate.registry.auth.tokens import Demand, Token, Tokens
 from tidegate.registry.bounds import Timeouts
@@ -66,15 +66,17 @@ class Authoriser:
         self._ways: LRUCache[str, Way] = LRUCache(_REPOSITORIES)
         self._latest: Way | None = None
         self._open_until = 0.0
-        self._refusals: TTLCache[tuple[int, str], str] = TTLCache(_REPOSITORIES, timeouts.refusal_s, timer=self._now)
+        self._refusals: TTLCache[tuple[CredentialKey, str], str] = TTLCache(
+            _REPOSITORIES, timeouts.refusal_s, timer=self._now
+        )
 
     def refusal(self, credential: Credential, repository: str) -> str | None:
         """What the refusal of a moment ago said, or None."""
-        return self._refusals.get((credential.place, repository))
+        return self._refusals.get((credential.key, repository))
 
     def refuse(self, credential: Credential, repository: str, error: Unauthorized) -> None:
         """Do not try this credential on this repository again for a moment."""
-        self._refusals[credential.place, repository] = error.detail
+        self._refusals[credential.key, repository] = error.detail
 
     async def proof(self, call: Call, credential: Credential, repository: str) -> Proof:
         """What the first request of a call should carry. Raises RegistryError."""

@@ -1,12 +1,14 @@
 """Who we may be at a registry: nobody, or a user name with a secret."""
 
 import asyncio
+import hashlib
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from tidegate.config.registries import AuthConfig
+from tidegate.config.registries import BasicAuth
 from tidegate.registry.errors import Unauthorized
 
 ReadSecret = Callable[[str], Awaitable[str]]
@@ -15,15 +17,31 @@ ReadSecret = Callable[[str], Awaitable[str]]
 _MOST_BYTES = 64 * 2**10
 
 
+class CredentialKey(NamedTuple):
+    """What tells one credential from another, without its secret."""
+
+    place: int
+    username: str | None
+    fingerprint: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One entry of `auth`, known by its place in the list."""
+    """What one entry of `auth` gives, known by the entry's place in the list."""
 
     place: int
     username: str | None = None
     """None: anonymous."""
     password: str | None = field(default=None, repr=False)
     password_file: str | None = None
+    origin: str = ""
+    """Where it was found, for entries that may give several."""
+
+    @property
+    def key(self) -> CredentialKey:
+        """What is remembered under it (tokens, refusals) does not outlive a changed password."""
+        secret = (self.password or "").encode("utf-8", "surrogatepass")
+        return CredentialKey(self.place, self.username, hashlib.sha256(secret).digest())
 
     @property
     def is_anonymous(self) -> bool:
@@ -33,6 +51,8 @@ class Credential:
     @property
     def label(self) -> str:
         """What it is called in a detail and in a log line."""
+        if self.origin:
+            return self.origin
         return "anonymous" if self.username is None else f"basic {self.username}"
 
 
@@ -48,15 +68,8 @@ class UserPassword:
         return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
 
 
-def credentials(auth: Sequence[AuthConfig]) -> tuple[Credential, ...]:
-    """The entries of `auth` in their order."""
-    return tuple(_credential(place, entry) for place, entry in enumerate(auth))
-
-
-def _credential(place: int, entry: AuthConfig) -> Credential:
-    basic = entry.basic
-    if basic is None:
-        return Credential(place)
+def basic_credential(place: int, basic: BasicAuth) -> Credential:
+    """The credential of a `basic` entry."""
     password = None if basic.password is None else basic.password.get_secret_value()
     return Credential(place, basic.username, password, basic.password_file)
 

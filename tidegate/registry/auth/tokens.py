@@ -22,7 +22,7 @@ from yarl import URL
 from tidegate.registry import hosts
 from tidegate.registry.answer import Answer
 from tidegate.registry.auth.answers import Grant, NoToken, parse_grant
-from tidegate.registry.auth.credentials import Credential, Secrets, UserPassword
+from tidegate.registry.auth.credentials import Credential, CredentialKey, Secrets, UserPassword
 from tidegate.registry.auth.realms import refusal
 from tidegate.registry.bounds import TOKEN_ANSWER_BYTES, Timeouts
 from tidegate.registry.errors import RegistryError, Unauthorized, Unreachable
@@ -51,7 +51,7 @@ class Demand(NamedTuple):
 class TokenKey(NamedTuple):
     """Whose token, from where, for what."""
 
-    place: int
+    who: CredentialKey
     demand: Demand
     scope: str
 
@@ -89,7 +89,7 @@ class Tokens:
         self, credential: Credential, demand: Demand, scope: str, on_request: Callable[[], None] | None = None
     ) -> tuple[Token, bool]:
         """A token, and whether it was fetched just now. Raises RegistryError."""
-        key = TokenKey(credential.place, demand, scope)
+        key = TokenKey(credential.key, demand, scope)
         known = self._known.get(key)
         if known is not None and self._now() < known.use_until:
             return known, False
@@ -97,7 +97,7 @@ class Tokens:
 
     def forget(self, credential: Credential, demand: Demand, scope: str, token: Token) -> None:
         """A registry refused this token before its time. One that has replaced it meanwhile stays."""
-        key = TokenKey(credential.place, demand, scope)
+        key = TokenKey(credential.key, demand, scope)
         if self._known.get(key) is token:
             del self._known[key]
 
