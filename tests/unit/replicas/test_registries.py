@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tidegate.completeness import Checker
-from tidegate.config import parse
+from tidegate.config import ConfigError, parse
+from tidegate.config.registries import AuthConfig, CredentialProviderAuth
 from tidegate.findings import Finding, ImageFinding
 from tidegate.metrics import Metrics
 from tidegate.reference import ImageReference
@@ -77,6 +78,17 @@ async def test_replicas_by_what_they_are_for(world: World) -> None:
         assert [replica.name for replica in registry.every] == ["home", "west", "spare"]
         only = registries["other.example"]
         assert (only.local, only.failover, only.others) == ((only.home,), (), ())
+
+
+async def test_plugins_that_are_not_there_are_named_by_their_place_in_the_file(world: World) -> None:
+    registry = world.config.registries[1]
+    plugins = AuthConfig(credentialProvider=CredentialProviderAuth(config="/nowhere/c.yaml", binDir="/nowhere"))
+    changed = registry.model_copy(update={"auth": [*registry.auth, plugins]})
+    config = world.config.model_copy(update={"registries": [world.config.registries[0], changed]})
+    place = r"^registries\[1\]\.auth\[1\]\.credentialProvider: /nowhere/c\.yaml: No such file"
+    with pytest.raises(ConfigError, match=place):
+        async with open_registries(config, metrics=world.metrics):
+            pass
 
 
 async def test_closed_replicas_are_closed(world: World) -> None:
