@@ -188,7 +188,7 @@ async def test_who_waits_for_a_connection_in_vain_is_told_by_the_bound(serve: An
             *(replica.manifest("team/app", f"v{n}") for n in range(5)), return_exceptions=True
         )
     assert {type(result) for result in results} == {Unreachable}
-    assert len(server.seen) <= 1
+    assert len(server.seen) <= 2  # the first gives its place up at its bound, microseconds before that of the second
 
 
 async def test_a_megabyte_of_error_page_leaves_a_line(serve: Any, client: Any) -> None:

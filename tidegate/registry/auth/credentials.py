@@ -37,11 +37,13 @@ class Credential:
     origin: str = ""
     """Where it was found, for entries that may give several."""
 
-    @property
-    def key(self) -> CredentialKey:
-        """What is remembered under it (tokens, refusals) does not outlive a changed password."""
+    key: CredentialKey = field(init=False, repr=False, compare=False)
+    """What is remembered under it (tokens, refusals) does not outlive a changed password."""
+
+    def __post_init__(self) -> None:
         secret = (self.password or "").encode("utf-8", "surrogatepass")
-        return CredentialKey(self.place, self.username, hashlib.sha256(secret).digest())
+        key = CredentialKey(self.place, self.username, hashlib.sha256(secret).digest())
+        object.__setattr__(self, "key", key)
 
     @property
     def is_anonymous(self) -> bool:
