@@ -29,10 +29,11 @@ from tidegate.reference import ImageReference
 from tidegate.testing.images import build_image
 from tidegate.testing.registry import RegistryDouble
 from webhook.app import Health, create_app
-from webhook.gate import Asked, Gate, Rules, respond
+from webhook.gate import Gate, respond
 from webhook.live import rules_of
 from webhook.namespaces import Standalone
 from webhook.review import decode, encode
+from webhook.rules import Asked, Rules
 from webhook.subjects import object_of, subject_of, uses_to_judge
 
 _TIMES = 2000

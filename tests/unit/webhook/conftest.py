@@ -17,11 +17,13 @@ from prometheus_client import CollectorRegistry
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
-from tidegate.reference import ImageReference
+from tidegate.reference import Digest, ImageReference
+from tidegate.registry.errors import NotFound
 from tidegate.testing.certificates import ServerCertificate, issue
 from tidegate.testing.ports import free_port
 from webhook.app import Health, create_app
-from webhook.gate import Gate, Rules
+from webhook.gate import Gate
+from webhook.rules import Rules
 
 DIGEST = "sha256:" + "a" * 64
 JSON = {"content-type": "application/json"}
@@ -38,6 +40,9 @@ class KnownImages:
     def __init__(self) -> None:
         self.memory: dict[str, Finding] = {}
         self.replica: dict[str, Finding | Exception] = {}
+        self.tags: dict[str, Digest | Exception] = {}
+        """By repository path and tag, as home has them."""
+        self.resolved: list[tuple[str, float]] = []
         self.asked: list[tuple[str, float]] = []
         self.recalled: list[str] = []
         self.hold: asyncio.Event | None = None
@@ -63,6 +68,14 @@ class KnownImages:
         if isinstance(finding, Exception):
             raise finding
         return found(image, finding)
+
+    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+        name = f"{reference.path}:{reference.tag or 'latest'}"
+        self.resolved.append((name, deadline - asyncio.get_running_loop().time()))
+        digest = self.tags.get(name, NotFound("no such tag", replica="home"))
+        if isinstance(digest, Exception):
+            raise digest
+        return digest
 
 
 def found(image: str, finding: Finding) -> ImageFinding:
