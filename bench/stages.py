@@ -106,7 +106,8 @@ async def _all(rules: Rules, metrics: Metrics, body: bytes) -> dict[str, float]:
 
     findings = recalled()
     decision = decide(findings, settings=settings, subject=subject)
-    judged = await gate._judge(review, asked)  # noqa: SLF001 - a stage of its own
+    standing = gate._judge.standing(review.namespace, asked)  # noqa: SLF001
+    judged = await gate._judged(review, standing)  # noqa: SLF001 - a stage of its own
     return {
         "all of ours, without HTTP": await _awaited(lambda: _once(ours, "/validate", body)),
         "· FastAPI with nothing to do (the floor's app)": await _awaited(lambda: _once(floor.app, "/validate", body)),

@@ -124,7 +124,7 @@ async def _serve(
 
 
 async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> Known:
-    """Outside a cluster nothing; inside, what two watches keep current. The keys are not waited for: nobody needs any."""
+    """Outside a cluster nothing; inside, what two watches keep current. Keys are not waited for: nobody needs any."""
     if cluster is None:
         nothing = Known(Standalone(), NoKeys())
         nothing.synced.set()
