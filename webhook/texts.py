@@ -27,15 +27,14 @@ def denial(decision: Decision) -> str:
 def warning(finding: ImageFinding, *, waits: bool = False) -> str:
     """The same in at most `WARNING_LIMIT` characters; `waits`: nothing is refused, but Pods wait for the image."""
     said = f" {_says(finding)}"
-    if waits:
-        said = f"{said[: WARNING_LIMIT // 2]}; Pods wait for it"
+    end = "; Pods wait" if waits else ""
     prefix = f"tidegate: {finding.finding.value}: "
-    room = WARNING_LIMIT - len(prefix) - len(said)
+    room = WARNING_LIMIT - len(prefix) - len(said) - len(end)
     least = 24
     if room < least:
-        said = said[: WARNING_LIMIT - len(prefix) - least - 1] + "…"
+        said = said[: WARNING_LIMIT - len(prefix) - least - len(end) - 1] + "…"
         room = least
-    return prefix + _middle(_short(_subject(finding)), room) + said
+    return prefix + _middle(_short(_subject(finding)), room) + said + end
 
 
 def images(decision: Decision) -> str:

@@ -356,12 +356,12 @@ class Child:
 
     async def judge(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> dict[str, Any]:
         """The response to the creation of a Pod with that image."""
-        url = f"{self.url}/validate?timeout={given}"
-        async with session.post(url, json=review(pod(image)), ssl=self.trust) as answer:
-            assert answer.status == 200, await answer.text()
-            document = await answer.json()
-        response: dict[str, Any] = document["response"]
-        return response
+        return (await self.ask(session, review(pod(image)), f"/validate?timeout={given}")).response
+
+    async def ask(self, session: aiohttp.ClientSession, body: object, path: str) -> Answer:
+        """Any review."""
+        async with session.post(self.url + path, json=body, ssl=self.trust) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
 
     async def finding(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> str:
         return str((await self.judge(session, image, given=given))["auditAnnotations"]["finding"])
@@ -401,12 +401,12 @@ async def start(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, config: str) -> AsyncIterator[Child]:
+async def running(folder: Path, config: str, *more: str) -> AsyncIterator[Child]:
     """A webhook with that configuration, ready."""
     put(folder / "config.yaml", config.encode())
     put_certificate(folder, issue("localhost", "127.0.0.1"))
     port, metrics_port = free_port(), free_port()
-    process = await start(folder, *command(folder, port, metrics_port))
+    process = await start(folder, *command(folder, port, metrics_port), *more)
     child = Child(folder, port, metrics_port, process)
     try:
         async with aiohttp.ClientSession() as session:
