@@ -133,6 +133,7 @@ class Judge:
         standing: Standing, subject: Subject,
     ) -> Sentence:  # fmt: skip
         """A decision that the Pod carries is taken, a held Pod needs none, and everything else is found out."""
+        standing = _for(seen, standing)
         sifted = self.sift(images, fresh, standing=standing, subject=subject)
         known = decide(sifted.known, settings=standing.settings, subject=subject)
         born = is_born(seen, review)
@@ -205,6 +206,13 @@ def bounded(deadline: float, patience_s: float | None) -> float:
     if patience_s is None:
         return deadline
     return min(deadline, asyncio.get_running_loop().time() + patience_s)
+
+
+def _for(seen: WorkloadView, standing: Standing) -> Standing:
+    """Where tags are pinned, what a controller made keeps its tag, and its Pods are pinned: there it is no fault."""
+    if standing.settings.tags is not Tags.PIN or seen.owner is None or seen.is_pod:
+        return standing
+    return replace(standing, settings=replace(standing.settings, tags=Tags.ALLOW))
 
 
 def _together(one: Decision, other: Decision) -> Decision:

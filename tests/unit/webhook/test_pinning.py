@@ -233,6 +233,27 @@ async def test_it_takes_no_longer_than_the_call(
     assert left == pytest.approx(expected, abs=0.2)
 
 
+@pytest.mark.parametrize(
+    "kind, group, metadata, finding",
+    [
+        pytest.param("ReplicaSet", "apps", OWNED, "ok", id="a Deployment's ReplicaSet keeps its tag"),
+        pytest.param("Job", "batch", OWNED, "ok", id="a CronJob's Job does"),
+        pytest.param("ReplicaSet", "apps", {}, "not-pinned", id="one of nobody does not"),
+        pytest.param("Deployment", "apps", {}, "not-pinned", id="nor a Deployment"),
+    ],
+)
+async def test_what_could_not_be_pinned_is_judged_by_its_tag(
+    pinning: Any, make: Any, kind: str, *, group: str, metadata: dict[str, Any], finding: str
+) -> None:
+    review = make.review(deployment(make, "r.example/web:1", **metadata), kind=kind, group=group)
+    assert (await pinning.judge(review)).said[2] == finding
+
+
+async def test_but_their_pods_could(pinning: Any, make: Any) -> None:
+    review = make.review(make.pod("r.example/web:1", metadata=OWNED))
+    assert (await pinning.judge(review)).said == (False, "deny", "not-pinned")
+
+
 @pytest.mark.parametrize("mode", ["enforce", "warn", "audit"])
 async def test_pinning_is_asked_for_whatever_the_mode(pinning: Any, make: Any, mode: str) -> None:
     pinning.namespaces.known["shop"] = {"tidegate.dev/mode": mode}
