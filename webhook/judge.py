@@ -146,8 +146,9 @@ class Judge:
             decision = _together(known, _waiting(standing.rules.checker, sifted.asking))
             return Sentence(decision, held=decision.verdict is Verdict.HOLD)
         sentence = await self._found_out(sifted, known=known, standing=standing, subject=subject)
-        will_be = self.holds and not seen.is_pod
-        return replace(sentence, held=will_be and sentence.decision.verdict is Verdict.HOLD)
+        if self.holds and not seen.is_pod and sentence.decision.verdict is Verdict.HOLD:
+            return replace(sentence, held=True)
+        return sentence
 
     async def at_birth(
         self, seen: WorkloadView, images: Collection[str], *, standing: Standing, subject: Subject
