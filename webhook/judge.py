@@ -141,14 +141,12 @@ class Judge:
         if not sifted.asking:
             return Sentence(known)
         if born and (taken := self._taken(seen, images, sifted, known=known, subject=subject)) is not None:
-            return replace(taken, held=gated and taken.decision.verdict is Verdict.HOLD)
+            return _held(taken, known) if gated else taken
         if gated:
             decision = _together(known, _waiting(standing.rules.checker, sifted.asking))
-            return Sentence(decision, held=decision.verdict is Verdict.HOLD)
+            return _held(Sentence(decision), known)
         sentence = await self._found_out(sifted, known=known, standing=standing, subject=subject)
-        if self.holds and not seen.is_pod and sentence.decision.verdict is Verdict.HOLD:
-            return replace(sentence, held=True)
-        return sentence
+        return _held(sentence, known) if self.holds and not seen.is_pod else sentence
 
     async def at_birth(
         self, seen: WorkloadView, images: Collection[str], *, standing: Standing, subject: Subject
@@ -159,7 +157,8 @@ class Judge:
         if not sifted.asking:
             return Sentence(known)
         taken = self._taken(seen, images, sifted, known=known, subject=subject)
-        return taken or await self._found_out(sifted, known=known, standing=standing, subject=subject)
+        sentence = taken or await self._found_out(sifted, known=known, standing=standing, subject=subject)
+        return _held(sentence, known) if subject.holding is Holding.POSSIBLE else sentence
 
     def _taken(
         self, seen: WorkloadView, images: Collection[str], sifted: Sifted, *, known: Decision, subject: Subject
@@ -214,6 +213,13 @@ def _for(seen: WorkloadView, standing: Standing) -> Standing:
     if standing.settings.tags is not Tags.PIN or seen.owner is None or seen.is_pod:
         return standing
     return replace(standing, settings=replace(standing.settings, tags=Tags.ALLOW))
+
+
+def _held(sentence: Sentence, known: Decision) -> Sentence:
+    """`hold` as the verdict of what the text alone shows refuses: nothing that arrives would ever change it."""
+    if sentence.decision.verdict is not Verdict.HOLD or known.verdict is Verdict.HOLD:
+        return sentence
+    return replace(sentence, held=True)
 
 
 def _together(one: Decision, other: Decision) -> Decision:

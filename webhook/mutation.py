@@ -7,8 +7,8 @@ it made of an object, it changes nothing more.
 from collections.abc import Iterable
 
 from tidegate.decisions import ANNOTATION
-from tidegate.findings import Finding, ImageFinding, Mode, Verdict
-from tidegate.policy import Decision, Holding, decided
+from tidegate.findings import Finding, ImageFinding, Mode
+from tidegate.policy import Decision, decided
 from tidegate.registry.errors import evidence
 from tidegate.workload import MalformedObject
 from webhook import patch, texts
@@ -39,7 +39,7 @@ async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[
         images = dict.fromkeys(pinned.found.get(use.image, use.image) for use in seen.images)
         sentence = await judge.at_birth(seen, images, standing=standing, subject=subject)
         decision = sentence.decision
-        if decision.verdict is Verdict.HOLD and subject.holding is Holding.POSSIBLE:
+        if sentence.held:
             operations += patch.gated(seen)
         if sentence.learned is not None:
             asked = [finding.image for finding, _ in sentence.learned.judged]

@@ -315,6 +315,18 @@ async def test_workloads_are_let_in_and_their_pods_wait(
         assert len(warning) <= 120
 
 
+@pytest.mark.parametrize("images", [["r.example/web:1"], ["r.example/web:1", WEB]])
+async def test_hold_is_no_verdict_for_what_no_waiting_changes(in_cluster: Any, make: Any, images: list[str]) -> None:
+    in_cluster.use(Policy(base=Settings(mode=Mode.ENFORCE, verdicts={Finding.NOT_PINNED: Verdict.HOLD})))
+    in_cluster.checker.replica["web"] = Finding.ABSENT
+    after = await mutated(in_cluster, make, make.pod(*images))
+    assert gates(after) == []
+    assert (await in_cluster.judge(make.review(after))).said[:2] == (False, "hold")
+    assert (await in_cluster.judge(make.review(make.pod(*images, **GATED)))).said[:2] == (False, "hold")
+    new = {"metadata": {"name": "w"}, "spec": {"template": {"spec": make.pod_spec(*images)}}}
+    assert (await in_cluster.judge(make.review(new, kind="Deployment", group="apps"))).said[:2] == (False, "hold")
+
+
 async def test_a_pod_that_nobody_held_is_refused(in_cluster: Any, make: Any) -> None:
     in_cluster.checker.replica["web"] = Finding.ABSENT
     assert (await in_cluster.judge(make.review(make.pod(WEB)))).said == (False, "hold", "absent")
