@@ -29,10 +29,11 @@ from tidegate.reference import ImageReference
 from tidegate.testing.images import build_image
 from tidegate.testing.registry import RegistryDouble
 from webhook.app import Health, create_app
-from webhook.gate import Asked, Gate, Rules, respond
+from webhook.gate import Gate, respond
 from webhook.live import rules_of
 from webhook.namespaces import Standalone
 from webhook.review import decode, encode
+from webhook.rules import Asked, Rules
 from webhook.subjects import object_of, subject_of, uses_to_judge
 
 _TIMES = 2000
@@ -105,7 +106,8 @@ async def _all(rules: Rules, metrics: Metrics, body: bytes) -> dict[str, float]:
 
     findings = recalled()
     decision = decide(findings, settings=settings, subject=subject)
-    judged = await gate._judge(review, asked)  # noqa: SLF001 - a stage of its own
+    standing = gate._judge.standing(review.namespace, asked)  # noqa: SLF001
+    judged = await gate._judged(review, standing)  # noqa: SLF001 - a stage of its own
     return {
         "all of ours, without HTTP": await _awaited(lambda: _once(ours, "/validate", body)),
         "· FastAPI with nothing to do (the floor's app)": await _awaited(lambda: _once(floor.app, "/validate", body)),

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -24,15 +24,17 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import NAMESPACES
+from tidegate.kube.resources import NAMESPACES, SECRETS
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from webhook.app import Health, create_app
-from webhook.gate import Gate, Namespaces
+from webhook.gate import Gate
+from webhook.keys import SECRET, NoKeys, WatchedKeys
 from webhook.live import LiveConfig, check
 from webhook.namespaces import Standalone, Watched
+from webhook.rules import KeySource, Namespaces
 from webhook.serve import serving
 from webhook.tls import ServingCertificate, TlsError
 
@@ -52,6 +54,16 @@ class Arguments:
     port: int
     metrics_port: int
     kubeconfig: Path | None
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the gate learns from the API server."""
+
+    namespaces: Namespaces
+    keys: KeySource
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,14 +108,8 @@ async def _serve(
     async with AsyncExitStack() as stack:
         rules = await stack.enter_async_context(live.opened())
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        namespaces: Namespaces = Standalone()
-        synced = asyncio.Event()
-        if cluster is not None:
-            client = await stack.enter_async_context(KubeClient(cluster))
-            reflector = Reflector(client, NAMESPACES)
-            tasks.create_task(forever("watch namespaces", reflector.run()))
-            namespaces, synced = Watched(reflector), reflector.synced
-        gate = Gate(rules, namespaces=namespaces, metrics=metrics)
+        known = await _known(cluster, arguments.namespace, stack, tasks)
+        gate = Gate(rules, namespaces=known.namespaces, metrics=metrics, keys=known.keys, holds=cluster is not None)
         tasks.create_task(forever("follow configuration", live.follow(gate)))
         tasks.create_task(forever("follow certificate", certificate.follow()))
         scraped = make_asgi_app(metrics.registry)
@@ -111,11 +117,24 @@ async def _serve(
         app = create_app(gate, health=health, metrics=metrics)
         await stack.enter_async_context(serving(app, port=arguments.port, tls=certificate.context))
         log.info("webhook.started", version=__version__, port=arguments.port, registries=sorted(rules.hosts))
-        if cluster is not None:
-            await synced.wait()
+        await known.synced.wait()
         health.ready.set()
         log.info("webhook.ready")
         await asyncio.Event().wait()
+
+
+async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> Known:
+    """Outside a cluster nothing; inside, what two watches keep current. Keys are not waited for: nobody needs any."""
+    if cluster is None:
+        nothing = Known(Standalone(), NoKeys())
+        nothing.synced.set()
+        return nothing
+    client = await stack.enter_async_context(KubeClient(cluster))
+    namespaces = Reflector(client, NAMESPACES)
+    secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={SECRET}")
+    tasks.create_task(forever("watch namespaces", namespaces.run()))
+    tasks.create_task(forever("watch keys", secrets.run()))
+    return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), namespaces.synced)
 
 
 def _parse(argv: Sequence[str] | None) -> Arguments:
@@ -132,6 +151,10 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account, if any"
     )
+    parser.add_argument(
+        "--namespace", default=os.environ.get("POD_NAMESPACE") or "tidegate", metavar="NAME",
+        help="tidegate's own namespace; default: POD_NAMESPACE, else tidegate",
+    )  # fmt: skip
     return Arguments(**vars(parser.parse_args(argv)))
 
 

@@ -15,11 +15,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from tidegate.config.quantities import seconds
-from tidegate.findings import Finding, Mode, Verdict
+from tidegate.findings import Mode
 from tidegate.metrics import Metrics
-from webhook.gate import Asked, Gate
-from webhook.review import MalformedReview, decode, encode
+from webhook.gate import Gate
+from webhook.review import MalformedReview, Review, decode, encode
 from webhook.review import Response as Answer
+from webhook.rules import Asked
 
 log = structlog.get_logger()
 
@@ -40,6 +41,8 @@ _NO_TELEMETRY: TelemetryConfig = {
 """Nothing of a review leaves this process by way of an environment variable, and nobody looks for one each time."""
 
 Handler = Callable[[Request], Awaitable[Response]]
+Ask = Callable[[Review, Asked], Awaitable[Answer]]
+OnFault = Callable[[Review, Asked], Answer]
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ def create_app(gate: Gate, *, health: Health, metrics: Metrics) -> FastAPI:
     app.add_route("/validate", reviews.handler("validate", mode=None), methods=["POST"])
     app.add_route("/validate/enforce", reviews.handler("enforce", mode=Mode.ENFORCE), methods=["POST"])
     app.add_route("/validate/other", reviews.handler("other", mode=None), methods=["POST"])
-    app.add_route("/mutate", reviews.mutate, methods=["POST"])
+    app.add_route("/mutate", reviews.mutating(), methods=["POST"])
     app.add_route("/livez", _livez, methods=["GET"])
     app.add_route("/readyz", _readyz(health), methods=["GET"])
     return app
@@ -76,10 +79,17 @@ class Reviews:
 
     def handler(self, webhook: str, *, mode: Mode | None) -> Handler:
         """The handler of one validating path."""
+        return self._handler(webhook, mode, self._gate.answer, self._gate.answer_to_fault)
+
+    def mutating(self) -> Handler:
+        """The handler of `/mutate`."""
+        return self._handler("mutate", None, self._gate.mutate, self._gate.mutate_nothing)
+
+    def _handler(self, webhook: str, mode: Mode | None, ask: Ask, on_fault: OnFault) -> Handler:
         duration = self._metrics.review_duration.labels(webhook)
         now = asyncio.get_running_loop().time
 
-        async def validate(request: Request) -> Response:
+        async def handle(request: Request) -> Response:
             began = now()
             try:
                 review = decode(await _body(request))
@@ -90,25 +100,16 @@ class Reviews:
             deadline = began if crowded else began + timeout_s - min(_MARGIN_S, timeout_s * _MARGIN_SHARE)
             self._waiting += 1
             try:
-                answer = await self._gate.answer(review, Asked(webhook, mode, deadline))
+                answer = await ask(review, Asked(webhook, mode, deadline))
             except Exception:  # a fault of ours must not become a 5xx, which failurePolicy would decide about
                 log.exception("review.failed", uid=review.uid, kind=review.kind.kind, namespace=review.namespace)
-                answer = self._gate.answer_to_fault(review, Asked(webhook, mode, deadline))
+                answer = on_fault(review, Asked(webhook, mode, deadline))
             finally:
                 self._waiting -= 1
             duration.observe(now() - began)
             return self._respond(answer)
 
-        return validate
-
-    async def mutate(self, request: Request) -> Response:
-        """Changes nothing; the answer still has its uid, as the API server insists on one."""
-        try:
-            review = decode(await _body(request))
-        except _CALLERS_FAULTS as exc:
-            return _refusal(exc)
-        unjudged = {"verdict": Verdict.ALLOW.value, "finding": Finding.EXEMPT.value, "images": ""}
-        return self._respond(Answer(uid=review.uid, allowed=True, audit_annotations=unjudged))
+        return handle
 
     def _respond(self, answer: Answer) -> Response:
         headers = {"Connection": "close"} if self._health.draining else None

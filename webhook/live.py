@@ -19,7 +19,8 @@ from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
 from tidegate.replicas import open_registries
 from webhook.app import Health
-from webhook.gate import Gate, Rules
+from webhook.gate import Gate
+from webhook.rules import Rules
 from webhook.stamps import stamp_of
 
 log = structlog.get_logger()

@@ -78,6 +78,9 @@ class Response(Wire, frozen=True, kw_only=True, omit_defaults=True):
     status: Status | None = None
     audit_annotations: Mapping[str, str] = {}
     warnings: Sequence[str] = ()
+    patch: str | None = None
+    """base64 of a JSON Patch; comes with `patch_type`, or neither does."""
+    patch_type: str | None = None
 
 
 class _Answer(Wire, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def _holding(seen: WorkloadView, owner: Owner | None, review: Review) -> Holding
             return Holding.ALWAYS_ADMIT
         gateable = review.operation == "CREATE" and not seen.node_name
         return Holding.POSSIBLE if gateable else Holding.NEVER
-    return Holding.NEVER if seen.kind == "DaemonSet" else Holding.POSSIBLE
+    return Holding.NEVER if seen.kind == "DaemonSet" or seen.node_name else Holding.POSSIBLE
 
 
 def _is_mirror_pod(seen: WorkloadView, review: Review) -> bool:

@@ -24,16 +24,17 @@ def denial(decision: Decision) -> str:
     return text + _more(decision)
 
 
-def warning(finding: ImageFinding) -> str:
-    """The same in at most `WARNING_LIMIT` characters."""
+def warning(finding: ImageFinding, *, waits: bool = False) -> str:
+    """The same in at most `WARNING_LIMIT` characters; `waits`: nothing is refused, but Pods wait for the image."""
     said = f" {_says(finding)}"
+    end = "; Pods wait" if waits else ""
     prefix = f"tidegate: {finding.finding.value}: "
-    room = WARNING_LIMIT - len(prefix) - len(said)
+    room = WARNING_LIMIT - len(prefix) - len(said) - len(end)
     least = 24
     if room < least:
-        said = said[: WARNING_LIMIT - len(prefix) - least - 1] + "…"
+        said = said[: WARNING_LIMIT - len(prefix) - least - len(end) - 1] + "…"
         room = least
-    return prefix + _middle(_short(_subject(finding)), room) + said
+    return prefix + _middle(_short(_subject(finding)), room) + said + end
 
 
 def images(decision: Decision) -> str:
@@ -92,7 +93,7 @@ def _says(finding: ImageFinding) -> str:
         case Finding.MALFORMED:
             return f"is no image reference{detail}"
         case Finding.NOT_PINNED:
-            return "is not pinned by digest"
+            return f"is not pinned by digest{detail}"
         case Finding.UNLISTED:
             return "is from a registry that is not listed"
         case Finding.ABSENT:
@@ -121,6 +122,8 @@ def _advice(finding: ImageFinding) -> str:
     match finding.finding:
         case Finding.MALFORMED:
             return "correct the image string"
+        case Finding.NOT_PINNED if finding.detail:
+            return "apply again, or write it as NAME:TAG@sha256:…"
         case Finding.NOT_PINNED:
             return "write it as NAME:TAG@sha256:…"
         case Finding.UNLISTED:

@@ -60,6 +60,7 @@ def key(metadata: shapes.Metadata) -> str:
 
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, shapes.Namespace)
+SECRETS = Resource("", "v1", "secrets", "Secret", True, shapes.Secret)
 NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
 PODS = Resource("", "v1", "pods", "Pod", True, shapes.Pod)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, shapes.Workload)

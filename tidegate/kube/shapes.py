@@ -14,6 +14,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
+REPLICA_GATE = f"{GROUP}/replica"
+"""The scheduling gate of a Pod whose image is still on its way."""
 
 
 class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -78,6 +80,12 @@ class Metadata(Shape, frozen=True):
 
 class Namespace(Shape, frozen=True):
     metadata: Metadata = Metadata()
+
+
+class Secret(Shape, frozen=True):
+    metadata: Metadata = Metadata()
+    data: dict[str, str] = {}
+    """base64, as on the wire."""
 
 
 class Taint(Shape, frozen=True):

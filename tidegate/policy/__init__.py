@@ -1,6 +1,6 @@
 """Policy, pure: what is exempt, what the text alone shows, and which verdict a finding gets in a namespace."""
 
-from tidegate.policy.decision import Decision, Holding, Subject, decide, static_finding, verdict_of
+from tidegate.policy.decision import Decision, Holding, Subject, decide, decided, static_finding, verdict_of
 from tidegate.policy.exemptions import Exemption, ImagePattern
 from tidegate.policy.selectors import Operator, Requirement, Selector
 from tidegate.policy.settings import (
@@ -39,6 +39,7 @@ __all__ = [
     "Unlisted",
     "breaks_glass",
     "decide",
+    "decided",
     "mode_of",
     "static_finding",
     "verdict_of",

@@ -5,7 +5,7 @@ never a proof of absence; the verdict of a review is its worst image's, and the 
 same verdict.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -126,6 +126,11 @@ def decide(findings: Iterable[ImageFinding], *, settings: Settings, subject: Sub
         if verdict in {Verdict.DENY, Verdict.HOLD} and _ran_before(finding, settings, subject):
             verdict, grandfathered = Verdict.WARN, True
         judged.append((finding, verdict))
+    return decided(judged, grandfathered=grandfathered)
+
+
+def decided(judged: Sequence[tuple[ImageFinding, Verdict]], *, grandfathered: bool = False) -> Decision:
+    """The decision that follows when each image has its verdict."""
     if not judged:
         return Decision(Verdict.ALLOW, ImageFinding("", Finding.EXEMPT), ())
     worst, verdict = min(judged, key=lambda pair: (_VERDICT_RANK[pair[1]], _FINDING_RANK[pair[0].finding]))

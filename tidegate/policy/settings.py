@@ -34,7 +34,7 @@ class Tags(StrEnum):
 
     REQUIRE_DIGEST = "require-digest"
     PIN = "pin"
-    """As require-digest where it is judged: what could be pinned has a digest by then."""
+    """As require-digest for what could have been pinned; what a controller made may keep its tag, but not its Pods."""
     ALLOW = "allow"
 
 
@@ -64,7 +64,7 @@ class Settings:
     verdicts: Mapping[Finding, Verdict] = field(default_factory=dict)
     """Only what was chosen; `DEFAULT_VERDICTS` and the rule for failures fill in the rest."""
     patience_s: float | None = None
-    """How long a review may wait for a registry; None: as long as the call itself allows."""
+    """How long a review may wait for a registry; None: a second where Pods can be held, else what the call allows."""
     cannot_hold: CannotHold = CannotHold.DEFAULT
     grandfather: bool = True
 

@@ -1,6 +1,8 @@
 """The webhook's application, asked without a socket, over a checker that knows what it is told."""
 
 import asyncio
+import base64
+import copy
 import json
 import ssl
 import sys
@@ -17,11 +19,13 @@ from prometheus_client import CollectorRegistry
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
-from tidegate.reference import ImageReference
+from tidegate.reference import Digest, ImageReference
+from tidegate.registry.errors import NotFound
 from tidegate.testing.certificates import ServerCertificate, issue
 from tidegate.testing.ports import free_port
 from webhook.app import Health, create_app
-from webhook.gate import Gate, Rules
+from webhook.gate import Gate
+from webhook.rules import Rules
 
 DIGEST = "sha256:" + "a" * 64
 JSON = {"content-type": "application/json"}
@@ -38,6 +42,9 @@ class KnownImages:
     def __init__(self) -> None:
         self.memory: dict[str, Finding] = {}
         self.replica: dict[str, Finding | Exception] = {}
+        self.tags: dict[str, Digest | Exception] = {}
+        """By repository path and tag, as home has them."""
+        self.resolved: list[tuple[str, float]] = []
         self.asked: list[tuple[str, float]] = []
         self.recalled: list[str] = []
         self.hold: asyncio.Event | None = None
@@ -63,6 +70,14 @@ class KnownImages:
         if isinstance(finding, Exception):
             raise finding
         return found(image, finding)
+
+    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+        name = f"{reference.path}:{reference.tag or 'latest'}"
+        self.resolved.append((name, deadline - asyncio.get_running_loop().time()))
+        digest = self.tags.get(name, NotFound("no such tag", replica="home"))
+        if isinstance(digest, Exception):
+            raise digest
+        return digest
 
 
 def found(image: str, finding: Finding) -> ImageFinding:
@@ -160,16 +175,52 @@ class Webhook:
         return await self.call("POST", path, [body], query=query)
 
 
-@pytest.fixture
-async def webhook() -> AsyncIterator[Webhook]:
+class Ring:
+    """Keys that a test hands out, and a clock that stands."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {"0001": b"k" * 32}
+        self.now = 1_800_000_000.0
+
+    def keys(self) -> Mapping[str, bytes]:
+        return self.known
+
+    def clock(self) -> float:
+        return self.now
+
+
+def opened(ring: Ring | None = None, *, holds: bool = False) -> Webhook:
     """Enforces, unless a test says otherwise."""
     metrics = Metrics(CollectorRegistry(), program="webhook")
     checker, namespaces, health = KnownImages(), Labels(), Health()
     rules = Rules(Policy(), frozenset({"r.example"}), checker)
-    gate = Gate(rules, namespaces=namespaces, metrics=metrics)
+    given = ring or Ring()
+    gate = Gate(rules, namespaces=namespaces, metrics=metrics, keys=ring, clock=given.clock, holds=holds)
     running = Webhook(create_app(gate, health=health, metrics=metrics), gate, checker, namespaces, health, metrics)
     running.namespaces.known["shop"] = {"tidegate.dev/mode": "enforce"}
     return running
+
+
+@pytest.fixture
+async def webhook() -> Webhook:
+    """Standalone: nobody holds, and nothing is signed."""
+    return opened()
+
+
+@pytest.fixture
+def ring() -> Ring:
+    return Ring()
+
+
+@pytest.fixture
+async def in_cluster(ring: Ring) -> Webhook:
+    return opened(ring, holds=True)
+
+
+@pytest.fixture
+def open_webhook() -> Callable[..., Webhook]:
+    """For tests with more than one."""
+    return opened
 
 
 def pod_spec(*images: str, **others: Any) -> dict[str, Any]:
@@ -207,6 +258,43 @@ def review(
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
 
 
+def patch_of(answer: Answer) -> list[dict[str, Any]]:
+    """The operations of an answer that allows; none where it changes nothing."""
+    response = answer.response
+    assert response["allowed"] is True
+    assert ("patch" in response) is ("patchType" in response)
+    if "patch" not in response:
+        return []
+    assert response["patchType"] == "JSONPatch"
+    operations: list[dict[str, Any]] = json.loads(base64.b64decode(response["patch"], validate=True))
+    assert operations, "an empty patch is none"
+    return operations
+
+
+def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
+    """RFC 6902 as far as it is used, and as strict: parents must be there, tests must hold."""
+    document = copy.deepcopy(document)
+    for operation in operations:
+        *parents, last = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"].split("/")[1:]]
+        place = document
+        for step in parents:
+            place = place[int(step)] if isinstance(place, list) else place[step]
+        there = int(last) if isinstance(place, list) and last != "-" else last
+        match operation["op"]:
+            case "test":
+                assert place[there] == operation["value"]
+            case "replace":
+                assert place[there] is not None
+                place[there] = operation["value"]
+            case "add" if isinstance(place, list):
+                place.insert(len(place) if there == "-" else there, operation["value"])
+            case "add":
+                place[there] = operation["value"]
+            case other:
+                raise AssertionError(other)
+    return document
+
+
 @pytest.fixture
 def make() -> "Make":
     return Make()
@@ -219,6 +307,8 @@ class Make:
     pod = staticmethod(pod)
     pod_spec = staticmethod(pod_spec)
     review = staticmethod(review)
+    patch_of = staticmethod(patch_of)
+    patched = staticmethod(patched)
 
 
 END_S = 10.0
@@ -266,12 +356,12 @@ class Child:
 
     async def judge(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> dict[str, Any]:
         """The response to the creation of a Pod with that image."""
-        url = f"{self.url}/validate?timeout={given}"
-        async with session.post(url, json=review(pod(image)), ssl=self.trust) as answer:
-            assert answer.status == 200, await answer.text()
-            document = await answer.json()
-        response: dict[str, Any] = document["response"]
-        return response
+        return (await self.ask(session, review(pod(image)), f"/validate?timeout={given}")).response
+
+    async def ask(self, session: aiohttp.ClientSession, body: object, path: str) -> Answer:
+        """Any review."""
+        async with session.post(self.url + path, json=body, ssl=self.trust) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
 
     async def finding(self, session: aiohttp.ClientSession, image: str, *, given: str = "10s") -> str:
         return str((await self.judge(session, image, given=given))["auditAnnotations"]["finding"])
@@ -311,12 +401,12 @@ async def start(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, config: str) -> AsyncIterator[Child]:
+async def running(folder: Path, config: str, *more: str) -> AsyncIterator[Child]:
     """A webhook with that configuration, ready."""
     put(folder / "config.yaml", config.encode())
     put_certificate(folder, issue("localhost", "127.0.0.1"))
     port, metrics_port = free_port(), free_port()
-    process = await start(folder, *command(folder, port, metrics_port))
+    process = await start(folder, *command(folder, port, metrics_port), *more)
     child = Child(folder, port, metrics_port, process)
     try:
         async with aiohttp.ClientSession() as session:

@@ -232,7 +232,7 @@ async def test_holding(
         ),
         pytest.param("/validate/other", {"tidegate.dev/mode": "warn"}, True, True, "warn", id="other, warn"),
         pytest.param("/validate/other", {}, True, False, "audit", id="other, audit"),
-        pytest.param("/mutate", {"tidegate.dev/mode": "enforce"}, True, False, None, id="mutate changes nothing"),
+        pytest.param("/mutate", {"tidegate.dev/mode": "enforce"}, True, False, None, id="mutate refuses nothing"),
     ],
 )  # fmt: skip
 async def test_modes(

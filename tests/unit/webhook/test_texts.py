@@ -12,7 +12,7 @@ IMAGE = "r.example/shop/web:1@sha256:" + "a" * 64
 HARMLESS = {Finding.OK, Finding.EXEMPT, Finding.UNCHANGED}
 SAID = {
     Finding.MALFORMED: ("is no image reference (why)", "correct the image string"),
-    Finding.NOT_PINNED: ("is not pinned by digest", "NAME:TAG@sha256:"),
+    Finding.NOT_PINNED: ("is not pinned by digest (why)", "apply again, or write it as NAME:TAG@sha256:"),
     Finding.UNLISTED: ("is from a registry that is not listed", "use a listed registry"),
     Finding.ABSENT: ("is not on westeurope yet", "apply again in a minute"),
     Finding.INCOMPLETE: ("is not whole on westeurope: 3 of 12 blobs, 1.1 GB missing", "apply again in a minute"),
@@ -79,9 +79,10 @@ ANY = st.builds(
 )  # fmt: skip
 
 
-@given(one=ANY)
-def test_a_warning_is_short_and_printable(one: ImageFinding) -> None:
-    text = texts.warning(one)
+@given(one=ANY, waits=st.booleans())
+def test_a_warning_is_short_and_printable(one: ImageFinding, *, waits: bool) -> None:
+    text = texts.warning(one, waits=waits)
+    assert text.endswith("; Pods wait") or not waits
     assert len(text) <= texts.WARNING_LIMIT
     assert text.isprintable()
     assert text.startswith(f"tidegate: {one.finding.value}: ")

@@ -1,0 +1,79 @@
+"""What reviews are judged by: the rules of one configuration, and how a review came in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from tidegate.decisions import Keys
+from tidegate.findings import ImageFinding, Mode
+from tidegate.policy import Policy
+from tidegate.reference import Digest, ImageReference
+
+
+class Checker(Protocol):
+    """What the gate asks about an image of a listed registry."""
+
+    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
+        """From memory alone, in microseconds; None where somebody has to be asked."""
+        ...
+
+    async def check(self, image: str, reference: ImageReference, *, deadline: float) -> ImageFinding:
+        """By asking; not past `deadline` (the loop's time), and raising nothing of a registry's."""
+        ...
+
+    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+        """What a tag stands for at home. Raises RegistryError; not past `deadline`."""
+        ...
+
+
+class Namespaces(Protocol):
+    """What the gate knows of namespaces."""
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Of the namespace with that name; none where it is not known."""
+        ...
+
+
+class KeySource(Protocol):
+    """Where the keys of decisions come from."""
+
+    def keys(self) -> Keys:
+        """Those that verify now; none where nobody gave any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What follows from one configuration file."""
+
+    policy: Policy
+    hosts: frozenset[str]
+    checker: Checker
+
+    def listed_as(self, reference: ImageReference) -> ImageReference:
+        """The reference under the configuration's spelling of its host.
+
+        Case and `:443` make another string for the same registry, which a node would pull from all the same: they must
+        not be a way past the check.
+        """
+        if reference.domain in self.hosts:
+            return reference
+        plain = _plain(reference.domain)
+        same = next((host for host in self.hosts if _plain(host) == plain), None)
+        return reference if same is None else replace(reference, domain=same)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a review came in."""
+
+    webhook: str
+    """The path's name, as metrics have it: `validate`, `enforce`, `other`, `mutate`."""
+    mode: Mode | None
+    """Fixed by the path; None: follows from the namespace."""
+    deadline: float
+    """The loop's time by which the answer must be on its way."""
+
+
+def _plain(host: str) -> str:
+    return host.lower().removesuffix(":443")
