@@ -61,6 +61,7 @@ def key(metadata: shapes.Metadata) -> str:
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, shapes.Namespace)
 NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
+SECRETS = Resource("", "v1", "secrets", "Secret", True, shapes.Secret)
 PODS = Resource("", "v1", "pods", "Pod", True, shapes.Pod)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, shapes.Workload)
 STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", True, shapes.Workload)
@@ -71,3 +72,6 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, shapes.L
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, shapes.Event)
 PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
 NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
+IMAGEAVAILABILITIES = Resource(
+    shapes.GROUP, shapes.VERSION, "imageavailabilities", "ImageAvailability", False, shapes.ImageAvailability
+)

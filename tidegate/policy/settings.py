@@ -67,6 +67,10 @@ class Settings:
     """How long a review may wait for a registry; None: as long as the call itself allows."""
     cannot_hold: CannotHold = CannotHold.DEFAULT
     grandfather: bool = True
+    hold_deadline_s: float = 240.0
+    """From a Pod's creation."""
+    hold_releases: bool = False
+    """What happens then: the Pod is released, or kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import yaml
 
-from tidegate.kube.resources import NODEPULLS, PREPULLS, Resource
+from tidegate.kube.resources import IMAGEAVAILABILITIES, NODEPULLS, PREPULLS, Resource
 from tidegate.reference import ImageReference
 
 CRDS = Path(__file__).parents[3] / "manifests/crds"
@@ -37,7 +37,11 @@ def schema(resource: Resource[Any]) -> Schema:
     return found
 
 
-BOTH = [pytest.param(PREPULLS, id="PrePull"), pytest.param(NODEPULLS, id="NodePull")]
+BOTH = [
+    pytest.param(PREPULLS, id="PrePull"),
+    pytest.param(NODEPULLS, id="NodePull"),
+    pytest.param(IMAGEAVAILABILITIES, id="ImageAvailability"),
+]
 
 
 @pytest.mark.parametrize("resource", BOTH)
