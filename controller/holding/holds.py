@@ -36,6 +36,8 @@ RELEASERS = 16
 _LONGEST_SLEEP_S = 600.0
 """Clocks step: a deadline is looked at again no later than this."""
 _LEAST_SLEEP_S = 0.05
+_JOB_S = 5.0
+"""A Pod may be seen before its Job: look again for the Job's deadline."""
 
 OnFinding = Callable[[ImageFinding, ImageReference], None]
 
@@ -172,6 +174,8 @@ class Holds:
             self._metrics.held_pods_overdue.set(len(self._overdue))
             self._say(held, reason="HoldOverdue", action="Hold", note=words.overdue(waited_s, worst), warning=True)
         ahead = [at - waited_s for at in (policy_s, own_s) if at is not None and at > waited_s]
+        if held.job and held.job not in self._jobs:
+            ahead.append(_JOB_S)
         if ahead:
             raise Again(min(max(min(ahead), _LEAST_SLEEP_S), _LONGEST_SLEEP_S))
 

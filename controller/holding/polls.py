@@ -24,6 +24,9 @@ CHECK_S = 10.0
 REMEMBERED_ABSENCE_S = 0.25
 """What the checker's memory must forget sooner than we ask again."""
 _GROWTH = 1.25
+_SHARE = 2.0
+"""Seconds of rest for each second that a check took, up to `_MOST_REST_S`: what is slow, or limited, is asked less."""
+_MOST_REST_S = 10.0
 _AT_ONCE = 64
 """Checks; those of one slow registry may not keep all others waiting."""
 
@@ -73,13 +76,16 @@ class Polls:
         reference = self._wanted.get(image)
         if reference is None:
             return
-        finding = await self._checker.check(image, reference, deadline=self._clock() + CHECK_S)
+        began = self._clock()
+        finding = await self._checker.check(image, reference, deadline=began + CHECK_S)
         if self._wanted.get(image) is not reference:
             return  # dropped meanwhile; if it is wanted again, that was a question of its own
         pause = self._pause(finding)
         self._last[image] = (finding, pause)
         self._found(finding, reference)
-        raise Again(max(pause * self._chance.uniform(0.75, 1.0), min(finding.retry_after_s or 0.0, MOST_RETRY_AFTER_S)))
+        rest = min(_SHARE * (self._clock() - began), _MOST_REST_S)
+        told = min(finding.retry_after_s or 0.0, MOST_RETRY_AFTER_S)
+        raise Again(max(pause * self._chance.uniform(0.75, 1.0), rest, told))
 
     def _pause(self, finding: ImageFinding) -> float:
         """Short again whenever something moved."""

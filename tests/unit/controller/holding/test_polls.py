@@ -94,6 +94,14 @@ async def test_wanting_it_more_than_once_changes_nothing() -> None:
     assert len(found) == len(replica.times)
 
 
+async def test_a_replica_that_takes_long_is_asked_less_often() -> None:
+    replica = Replica(always(Finding.ABSENT), takes_s=2)
+    async with polling(replica) as (polls, _):
+        polls.want(IMAGE, REFERENCE)
+        await asyncio.sleep(60)
+    assert min(replica.pauses) >= 6, "two seconds of work, four of rest"
+
+
 async def test_a_retry_after_is_honoured() -> None:
     replica = Replica(always(Finding.THROTTLED, retry_after_s=17))
     async with polling(replica) as (polls, _):
