@@ -1,6 +1,6 @@
 """What people read about a held Pod. Pure."""
 
-from tidegate.findings import ImageFinding
+from tidegate.findings import FAILURES, ImageFinding
 
 _MOST = 900
 """Characters of an Event's note: the API server takes 1,024 bytes."""
@@ -19,16 +19,20 @@ def seconds(value: float) -> str:
 
 def lacking(finding: ImageFinding) -> str:
     """What is missing and where: `3 of 12 blobs on westeurope`."""
-    missing = finding.missing
+    missing, where = finding.missing, f" on {finding.replica}" if finding.replica else ""
     if missing.blobs and missing.of_blobs:
-        what = f"{missing.blobs} of {missing.of_blobs} blobs"
-    elif missing.blobs:
-        what = f"{missing.blobs} blobs"
-    elif missing.manifests:
-        what = f"{missing.manifests} manifests"
-    else:
-        what = f"an image that is {finding.finding.value}"
-    return f"{what} on {finding.replica}" if finding.replica else what
+        return f"{missing.blobs} of {missing.of_blobs} blobs{where}"
+    if missing.blobs:
+        return f"{_counted(missing.blobs, 'blob')}{where}"
+    if missing.manifests:
+        return f"{_counted(missing.manifests, 'manifest')}{where}"
+    if finding.finding in FAILURES:
+        return f"an answer{where} ({finding.finding.value})"
+    return f"the image{where}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def started(finding: ImageFinding) -> str:
