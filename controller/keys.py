@@ -18,10 +18,11 @@ import structlog
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from tidegate.kube.resources import SECRETS
-from tidegate.kube.shapes import DECISION_SECRET, Metadata, Secret
+from tidegate.kube.shapes import Metadata, Secret
 
 log = structlog.get_logger()
 
+DECISION_SECRET = "tidegate-decision"  # noqa: S105  a name
 KEY_BYTES = 32
 ROTATE = timedelta(days=1)
 KEPT = 2
@@ -94,7 +95,7 @@ class DecisionKeys:
         data = {name: value for name, value in rotated({}, now=self._wall(), fresh=self._fresh).items() if value}
         metadata = Metadata(name=DECISION_SECRET, namespace=self._namespace)
         with suppress(AlreadyExists):
-            await self._client.create(SECRETS, Secret(metadata=metadata, type="Opaque", data=data))
+            await self._client.create(SECRETS, Secret(metadata=metadata, data=data))
             log.info("keys.created", secret=f"{self._namespace}/{DECISION_SECRET}")
 
 

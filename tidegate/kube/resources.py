@@ -60,8 +60,8 @@ def key(metadata: shapes.Metadata) -> str:
 
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, shapes.Namespace)
-NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
 SECRETS = Resource("", "v1", "secrets", "Secret", True, shapes.Secret)
+NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
 PODS = Resource("", "v1", "pods", "Pod", True, shapes.Pod)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, shapes.Workload)
 STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", True, shapes.Workload)

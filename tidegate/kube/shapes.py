@@ -15,9 +15,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
 REPLICA_GATE = f"{GROUP}/replica"
-"""The scheduling gate of Pods whose images are not whole on this cluster's replica."""
-DECISION_SECRET = "tidegate-decision"  # noqa: S105  a name
-"""In tidegate's own namespace: keys by which `/mutate` signs what it decided; the newest by name signs."""
+"""The scheduling gate of a Pod whose image is still on its way."""
 
 
 class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -82,6 +80,12 @@ class Metadata(Shape, frozen=True):
 
 class Namespace(Shape, frozen=True):
     metadata: Metadata = Metadata()
+
+
+class Secret(Shape, frozen=True):
+    metadata: Metadata = Metadata()
+    data: dict[str, str] = {}
+    """base64, as on the wire."""
 
 
 class Taint(Shape, frozen=True):
@@ -172,14 +176,6 @@ class Pod(Shape, frozen=True):
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
-
-
-class Secret(Shape, frozen=True):
-    """`data` is base64 by key."""
-
-    metadata: Metadata = Metadata()
-    type: str = ""
-    data: dict[str, str] = {}
 
 
 class LeaseSpec(Shape, frozen=True):
