@@ -8,13 +8,16 @@ import argparse
 import asyncio
 import os
 import random
+import secrets
 import signal
+import socket
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,12 +26,23 @@ from prometheus_client import CollectorRegistry
 from controller.budget import Limits
 from controller.core import Controller, Settings
 from controller.costs import FromManifests
+from controller.holding.availability import Availability
+from controller.holding.holds import Holds
+from controller.holding.judge import Rules
+from controller.holding.mirror import HoldMirror
+from controller.holding.polls import REMEMBERED_ABSENCE_S
+from controller.holding.reports import Reports
+from controller.keys import KEY_BYTES, DecisionKeys
 from controller.mirror import Mirror
 from tidegate import __version__
 from tidegate.completeness import Checker
+from tidegate.completeness.memory import Memory, MemorySettings
 from tidegate.config import Config, ConfigError, load
+from tidegate.config.policy import compile_policy
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
+from tidegate.kube.resources import JOBS
+from tidegate.kube.shapes import Workload
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
@@ -46,11 +60,12 @@ class Arguments:
     config: Path
     kubeconfig: Path | None
     metrics_port: int | None
+    namespace: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the controller until it is told to stop."""
-    arguments = _parse(argv)
+    arguments = _parse(argv, namespace=os.environ.get("POD_NAMESPACE") or "tidegate")
     logs.configure()
     try:
         config = load(arguments.config)
@@ -83,14 +98,24 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
             app = create_app(metrics.registry, ready=ready)
             await stack.enter_async_context(served(app, port=arguments.metrics_port))
         registries = await stack.enter_async_context(open_registries(config, metrics=metrics))
-        checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
+        memory = Memory(MemorySettings(absent_s=REMEMBERED_ABSENCE_S, tag_s=REMEMBERED_ABSENCE_S))
+        checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics, memory=memory)
         stack.push_async_callback(checker.aclose)
         client = await stack.enter_async_context(KubeClient(cluster))
-        mirror = Mirror(client)
+        mirror, hold_mirror = Mirror(client), HoldMirror(client)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        for name, reflector in mirror.reflectors():
+        for name, reflector in (*mirror.reflectors(), *hold_mirror.reflectors()):
             tasks.create_task(forever(f"watch {name}", reflector.run()), name=f"watch {name}")
         log.info("controller.started", version=__version__, registries=[r.host for r in config.registries])
+        chance = random.SystemRandom()
+        keys = DecisionKeys(
+            client,
+            namespace=arguments.namespace,
+            wall=_now,
+            fresh=partial(secrets.token_bytes, KEY_BYTES),
+            chance=chance,
+        )
+        tasks.create_task(forever("decision keys", keys.run()), name="decision keys")
         await mirror.synced()
         controller = Controller(
             client,
@@ -100,13 +125,50 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
             metrics=metrics,
             wall=_now,
             new_id=_new_id,
-            chance=random.SystemRandom(),
+            chance=chance,
         )
         controller.start()
         for name, loop in controller.loops().items():
             tasks.create_task(forever(name, loop()), name=name)
+        await hold_mirror.synced()
+        availability, holds = holding(
+            client, hold_mirror, config=config, jobs=mirror.workloads[JOBS].objects, checker=checker, metrics=metrics,
+            chance=chance,
+        )  # fmt: skip
+        holds.start()
+        for name, loop in {**availability.loops(), **holds.loops()}.items():
+            tasks.create_task(forever(name, loop()), name=name)
         ready.set()
         log.info("controller.ready")
+
+
+def holding(
+    client: KubeClient,
+    mirror: HoldMirror,
+    *,
+    config: Config,
+    jobs: Mapping[str, Workload],
+    checker: Checker,
+    metrics: Metrics,
+    chance: random.Random,
+) -> tuple[Availability, Holds]:
+    """What looks after held Pods, and what writes down where their images are. The mirror is synced."""
+    availability = Availability(client, observed=mirror.availabilities, metrics=metrics, wall=_now, chance=chance)
+    holds = Holds(
+        client,
+        pods=mirror.pods,
+        namespaces=mirror.namespaces,
+        jobs=jobs,
+        rules=Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries)),
+        checker=checker,
+        reports=Reports(client, instance=socket.gethostname()[:128], wall=_now, chance=chance),
+        on_finding=availability.found,
+        metrics=metrics,
+        wall=_now,
+        clock=asyncio.get_running_loop().time,
+        chance=chance,
+    )
+    return availability, holds
 
 
 def settings_of(config: Config) -> Settings:
@@ -125,11 +187,16 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def _parse(argv: Sequence[str] | None) -> Arguments:
-    parser = argparse.ArgumentParser(prog="controller", description="Grant pulls to nodes within one budget.")
+def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
+    parser = argparse.ArgumentParser(
+        prog="controller", description="Grant pulls to nodes within one budget, release held Pods."
+    )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file")
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: the Pod's own service account")
     parser.add_argument("--metrics-port", type=calls.port, metavar="N", help="metrics and probes; default: nowhere")
+    parser.add_argument(
+        "--namespace", default=namespace, metavar="NAME", help="tidegate's own; default: POD_NAMESPACE, else tidegate"
+    )
     return Arguments(**vars(parser.parse_args(argv)))
 
 

@@ -23,6 +23,7 @@ class Metrics:
         self._of_reviews(registry)
         self._of_replicas(registry)
         self._of_pulls(registry)
+        self._of_holds(registry)
 
     def _of_reviews(self, registry: CollectorRegistry) -> None:
         self.reviews = Counter(
@@ -79,4 +80,18 @@ class Metrics:
         self.grant_wait = Histogram(
             "tidegate_grant_wait_seconds", "Seconds from an image being wanted on a node to its grant.",
             buckets=_PULL_SECONDS, registry=registry,
+        )  # fmt: skip
+
+    def _of_holds(self, registry: CollectorRegistry) -> None:
+        self.held_pods = Gauge("tidegate_held_pods", "Pods that carry tidegate's replica gate.", registry=registry)
+        self.held_pods_overdue = Gauge(
+            "tidegate_held_pods_overdue", "Of those, Pods held for longer than policy's deadline.", registry=registry
+        )
+        self.hold_duration = Histogram(
+            "tidegate_hold_duration_seconds", "Seconds from a held Pod's creation to its release.",
+            buckets=_PULL_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.replica_lag = Histogram(
+            "tidegate_replica_lag_seconds", "Seconds from an image first being waited for to complete on the replica.",
+            ["registry", "replica"], buckets=_PULL_SECONDS, registry=registry,
         )  # fmt: skip

@@ -72,3 +72,6 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, shapes.L
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, shapes.Event)
 PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
 NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
+IMAGEAVAILABILITIES = Resource(
+    shapes.GROUP, shapes.VERSION, "imageavailabilities", "ImageAvailability", False, shapes.ImageAvailability
+)

@@ -138,10 +138,31 @@ class Workload(Shape, frozen=True):
     spec: dict[str, Any] = {}
 
 
+class SchedulingGate(Shape, frozen=True):
+    name: str
+
+
+class Container(Shape, frozen=True):
+    image: str = ""
+
+
+class ImageVolume(Shape, frozen=True):
+    reference: str = ""
+
+
+class Volume(Shape, frozen=True):
+    image: ImageVolume | None = None
+
+
 class PodSpec(Shape, frozen=True):
+    containers: list[Container] = []
+    init_containers: list[Container] = []
+    volumes: list[Volume] = []
     node_name: str = ""
     node_selector: dict[str, str] = {}
     tolerations: list[Toleration] = []
+    scheduling_gates: list[SchedulingGate] = []
+    active_deadline_seconds: int | None = None
 
 
 class PodStatus(Shape, frozen=True):
@@ -150,7 +171,7 @@ class PodStatus(Shape, frozen=True):
 
 
 class Pod(Shape, frozen=True):
-    """A Pod as the controller sees it; its images are read by `tidegate.workload` from the raw object."""
+    """A Pod as the controller sees it; `tidegate.workload` reads its images from what this encodes to."""
 
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
@@ -288,3 +309,60 @@ class NodePull(Shape, frozen=True):
     metadata: Metadata = Metadata()
     spec: NodePullSpec = NodePullSpec()
     status: NodePullStatus = NodePullStatus()
+
+
+class ImageAvailabilitySpec(Shape, frozen=True):
+    """Which image: by digest, or by tag where that is how it is used."""
+
+    registry: str = ""
+    repository: str = ""
+    digest: str = ""
+    tag: str = ""
+    image: str = ""
+    """One string as a Pod writes it."""
+
+
+class MissingParts(Shape, frozen=True):
+    """What a replica lacks; bytes are the descriptors' own."""
+
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+
+
+class ReplicaAvailability(Shape, frozen=True):
+    """One image on one replica."""
+
+    name: str
+    complete: bool = False
+    missing: MissingParts = MissingParts()
+    finding: str = ""
+    since: str | None = None
+    """Since when the finding is this one."""
+    complete_since: str | None = None
+    lag_seconds: float | None = None
+    """From when the image was first looked for to when it was found complete."""
+
+
+class NamespaceUse(Shape, frozen=True):
+    """A namespace where the image runs."""
+
+    name: str
+    since: str | None = None
+
+
+class ImageAvailabilityStatus(Shape, frozen=True):
+    replicas: list[ReplicaAvailability] = []
+    namespaces: list[NamespaceUse] = []
+    observed_at: str | None = None
+    """When the status last changed."""
+
+
+class ImageAvailability(Shape, frozen=True):
+    """Cluster-scoped, written by the controller: where an image is whole."""
+
+    api_version: str = API_VERSION
+    kind: str = "ImageAvailability"
+    metadata: Metadata = Metadata()
+    spec: ImageAvailabilitySpec = ImageAvailabilitySpec()
+    status: ImageAvailabilityStatus = ImageAvailabilityStatus()

@@ -67,6 +67,10 @@ class Settings:
     """How long a review may wait for a registry; None: a second where Pods can be held, else what the call allows."""
     cannot_hold: CannotHold = CannotHold.DEFAULT
     grandfather: bool = True
+    hold_deadline_s: float = 240.0
+    """From a Pod's creation."""
+    hold_releases: bool = False
+    """What happens then: the Pod is released, or kept."""
 
 
 @dataclass(frozen=True, slots=True)

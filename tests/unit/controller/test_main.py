@@ -89,3 +89,29 @@ async def test_it_starts_plans_and_leaves_when_it_is_told_to(tmp_path: Path, num
         process.send_signal(number)
         await lines_until(process, "controller.stopped")
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_it_releases_whom_nothing_holds_and_keeps_the_keys(tmp_path: Path, eventually: Any) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG + "policy: {mode: enforce, exempt: [{namespaces: [kube-public], reason: a test}]}\n")
+    gated = {
+        "containers": [{"name": "c", "image": "registry.test/a@sha256:" + "a" * 64}],
+        "schedulingGates": [{"name": "tidegate.dev/replica"}],
+    }
+    async with ApiServerDouble() as api:
+        for namespace in ("default", "kube-public"):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace}, "spec": gated}
+            api.put(pod, plural="pods")
+        kubeconfig = str(api.kubeconfig(tmp_path / "kubeconfig"))
+        process = await controller("--config", str(file), "--kubeconfig", kubeconfig, "--namespace", "kube-node-lease")
+        await lines_until(process, "controller.ready")
+        await eventually(lambda: {event["reason"] for event in api.objects("events.k8s.io", "events")} == {
+            "ReplicaLagging", "ReplicaComplete"
+        })  # fmt: skip
+        waiting = [pod["metadata"]["namespace"] for pod in api.objects("", "pods") if "schedulingGates" in pod["spec"]]
+        assert waiting == ["default"], "its registry cannot be asked"
+        (secret,) = api.objects("", "secrets")
+        assert (secret["metadata"]["namespace"], len(secret["data"])) == ("kube-node-lease", 1)
+        process.send_signal(signal.SIGTERM)
+        await lines_until(process, "controller.stopped")
+        assert await asyncio.wait_for(process.wait(), 10) == 0

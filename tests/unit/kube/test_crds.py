@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import yaml
 
-from tidegate.kube.resources import NODEPULLS, PREPULLS, Resource
+from tidegate.kube.resources import IMAGEAVAILABILITIES, NODEPULLS, PREPULLS, Resource
 from tidegate.reference import ImageReference
 
 CRDS = Path(__file__).parents[3] / "manifests/crds"
@@ -37,10 +37,14 @@ def schema(resource: Resource[Any]) -> Schema:
     return found
 
 
-BOTH = [pytest.param(PREPULLS, id="PrePull"), pytest.param(NODEPULLS, id="NodePull")]
+OURS = [
+    pytest.param(PREPULLS, id="PrePull"),
+    pytest.param(NODEPULLS, id="NodePull"),
+    pytest.param(IMAGEAVAILABILITIES, id="ImageAvailability"),
+]
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_names_agree(resource: Resource[Any]) -> None:
     spec = crd(resource)["spec"]
 
@@ -51,7 +55,7 @@ def test_names_agree(resource: Resource[Any]) -> None:
     assert version(resource)["subresources"] == {"status": {}}
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_shape_and_schema_have_the_same_fields(resource: Resource[Any]) -> None:
     for field in msgspec.structs.fields(resource.shape):
         if field.encode_name not in SERVERS_OWN:
@@ -81,7 +85,7 @@ def agree(path: str, kind: Any, found: Schema) -> None:
         assert found["type"] == SCALARS[kind], path
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_defaults_agree(resource: Resource[Any]) -> None:
     made = {name: defaults(part) for name, part in schema(resource)["properties"].items() if name in {"spec", "status"}}
     made["spec"].setdefault("images", [])
@@ -103,7 +107,7 @@ def parts(path: str, found: Schema) -> Iterator[tuple[str, Schema]]:
             yield from parts(f"{path}[]", found[name])
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_everything_is_bounded(resource: Resource[Any]) -> None:
     for path, found in parts("", schema(resource)):
         match found["type"]:
@@ -115,14 +119,14 @@ def test_everything_is_bounded(resource: Resource[Any]) -> None:
                 assert "maxProperties" in found, path
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_kubectl_explain_says_something(resource: Resource[Any]) -> None:
     for path, found in parts("", schema(resource)):
         if path.count(".") <= 2 and "[]" not in path:
             assert found.get("description", "").endswith("."), path or "the object"
 
 
-@pytest.mark.parametrize("resource", BOTH)
+@pytest.mark.parametrize("resource", OURS)
 def test_columns_point_at_scalars_or_lists_that_are_there(resource: Resource[Any]) -> None:
     known = {path for path, _ in parts("", schema(resource))} | {".metadata.creationTimestamp"}
 

@@ -1,0 +1,1 @@
+"""Pods that wait at the gate `tidegate.dev/replica` until their images are whole on this cluster's replica."""

@@ -1,0 +1,94 @@
+"""What holding needs to know of a Pod. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tidegate.kube.resources import key
+from tidegate.kube.shapes import REPLICA_GATE, Pod, Workload
+from tidegate.workload import MalformedObject, view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A Pod that carries our gate, as it was at `resource_version`."""
+
+    key: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    labels: Mapping[str, str]
+    images: tuple[str, ...]
+    """Each once, as the Pod writes them."""
+    gates: tuple[str, ...]
+    """All, ours among them."""
+    created: datetime
+    owned: bool
+    """It has a controller owner."""
+    job: str = ""
+    """NAMESPACE/NAME of the Job that owns it."""
+    active_deadline_s: int | None = None
+    """The Pod's own `activeDeadlineSeconds`."""
+
+    def without_gate(self) -> Mapping[str, Any]:
+        """The merge patch that opens our gate and leaves others shut; right for `resource_version` only."""
+        others = [{"name": name} for name in self.gates if name != REPLICA_GATE]
+        return {"spec": {"schedulingGates": others or None}}
+
+
+def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
+    """None for a Pod that waits for nothing of ours: no gate, placed already, or being deleted.
+
+    Raises MalformedObject. `now` is when a Pod without a readable creation time was made.
+    """
+    if pod is None or pod.spec.node_name or pod.metadata.deletion_timestamp is not None:
+        return None
+    gates = tuple(gate.name for gate in pod.spec.scheduling_gates)
+    if REPLICA_GATE not in gates:
+        return None
+    seen = view("", "Pod", msgspec.json.encode(pod))
+    if seen is None:  # the library knows Pods
+        return None
+    metadata, owner = pod.metadata, seen.owner
+    return Held(
+        key=key(metadata),
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=metadata.uid,
+        resource_version=metadata.resource_version,
+        labels=metadata.labels,
+        images=tuple(dict.fromkeys(use.image for use in seen.images)),
+        gates=gates,
+        created=moment(metadata.creation_timestamp) or now,
+        owned=owner is not None,
+        job=f"{metadata.namespace}/{owner.name}" if owner is not None and owner.kind == "Job" else "",
+        active_deadline_s=pod.spec.active_deadline_seconds,
+    )
+
+
+def hold_limit_s(held: Held, jobs: Mapping[str, Workload]) -> float | None:
+    """Seconds from its creation after which a Pod with a deadline of its own is let go: half of that deadline.
+
+    A gated Pod's clock runs: a Job that is held to its end fails without having begun.
+    """
+    limits = [held.active_deadline_s]
+    if (job := jobs.get(held.job)) is not None:
+        limits.append(job.spec.get("activeDeadlineSeconds"))
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    return min(known) / 2 if known else None
+
+
+def moment(text: str | None) -> datetime | None:
+    """RFC 3339 as the API writes it; None for what is not there, cannot be read, or names no zone."""
+    try:
+        read = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return read if read.tzinfo is not None else None
+
+
+__all__ = ["Held", "MalformedObject", "held_of", "hold_limit_s", "moment"]

@@ -1,0 +1,71 @@
+"""The whole verdict on a held Pod, taken again from the namespace's policy and what is known of its images. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.holding.gates import Held
+from tidegate.findings import Finding, ImageFinding, Mode
+from tidegate.policy import Decision, Policy, Settings, Subject, decide, mode_of, static_finding
+from tidegate.policy.listing import listed_as
+from tidegate.reference import ImageReference, InvalidReference
+
+_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """`decision` is None while a replica has not answered yet."""
+
+    decision: Decision | None
+    mode: Mode
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What follows from the configuration file. `hosts`: the listed registries."""
+
+    policy: Policy
+    hosts: frozenset[str]
+
+    def reference(self, image: str) -> ImageReference | None:
+        """What a replica can be asked about; None for what is no reference, or of a registry that is not listed."""
+        parsed = _parsed(image)
+        if isinstance(parsed, InvalidReference):
+            return None
+        reference = listed_as(parsed, self.hosts)
+        return reference if reference.domain in self.hosts else None
+
+    def judge(self, held: Held, labels: Mapping[str, str], known: Mapping[str, ImageFinding]) -> Judged:
+        """`labels` are the namespace's, `known` what replicas answered, by image string."""
+        labels = {**labels, _NAMESPACE_LABEL: held.namespace}
+        settings = self.policy.settings_for(labels)
+        subject = Subject(namespace=held.namespace, labels=held.labels, owned_pod=held.owned)
+        findings = [self._finding(image, settings, subject, known) for image in held.images]
+        there = [finding for finding in findings if finding is not None]
+        whole = len(there) == len(findings)
+        decision = decide(there, settings=settings, subject=subject) if whole else None
+        return Judged(decision=decision, mode=mode_of(labels, settings), settings=settings)
+
+    def _finding(
+        self, image: str, settings: Settings, subject: Subject, known: Mapping[str, ImageFinding]
+    ) -> ImageFinding | None:
+        parsed = _parsed(image)
+        if isinstance(parsed, ImageReference):
+            parsed = listed_as(parsed, self.hosts)
+        static = static_finding(
+            image, parsed, policy=self.policy, settings=settings, subject=subject, listed=self.hosts
+        )
+        return known.get(image) if static is None else static
+
+
+def _parsed(image: str) -> ImageReference | InvalidReference:
+    try:
+        return ImageReference.parse(image)
+    except InvalidReference as exc:
+        return exc.with_traceback(None)
+
+
+def is_final(finding: Finding) -> bool:
+    """Waiting is not what such a finding needs."""
+    return finding in {Finding.MISMATCH, Finding.UNSUPPORTED}

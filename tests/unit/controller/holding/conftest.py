@@ -1,0 +1,160 @@
+"""An API server in memory with held Pods, replicas that answer as they are told, and the controller's holding half."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from controller.holding.availability import Availability
+from controller.holding.holds import Holds
+from controller.holding.judge import Rules
+from controller.holding.mirror import HoldMirror
+from controller.holding.polls import Checker
+from controller.holding.reports import Reports
+from tidegate.findings import Finding, ImageFinding, Missing, Mode, ReplicaFinding
+from tidegate.kube.client import KubeClient
+from tidegate.kube.resources import PODS
+from tidegate.kube.shapes import REPLICA_GATE, Workload
+from tidegate.metrics import Metrics
+from tidegate.policy import Policy, Settings
+from tidegate.reference import ImageReference
+from tidegate.testing.apiserver import ApiServerDouble
+
+HOST = "r.example"
+DIGEST = "sha256:" + "a" * 64
+LACKING = Missing(blobs=3, of_blobs=12, bytes=1_100_000_000)
+ENFORCED = Policy(Settings(mode=Mode.ENFORCE))
+
+
+def pinned(name: str) -> str:
+    return f"{HOST}/{name}@{DIGEST}"
+
+
+@dataclass
+class Replicas:
+    """Findings by repository path; whatever was not told is absent."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    asked: Counter[str] = field(default_factory=Counter)
+
+    async def check(self, image: str, reference: ImageReference, *, deadline: float) -> ImageFinding:
+        assert deadline > asyncio.get_running_loop().time()
+        self.asked[reference.path] += 1
+        await asyncio.sleep(0)
+        finding = self.findings.get(reference.path, Finding.ABSENT)
+        missing = LACKING if finding is Finding.INCOMPLETE else Missing()
+        answer = ReplicaFinding("westeurope", finding, missing=missing)
+        return ImageFinding(
+            image, finding, digest=reference.digest, replica="westeurope", missing=missing,
+            retry_after_s=self.retry_after_s, replicas=(answer,),
+        )  # fmt: skip
+
+
+@dataclass
+class Cluster:
+    api: ApiServerDouble
+    client: KubeClient
+    replicas: Replicas = field(default_factory=Replicas)
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), program="controller"))
+    ahead_s: float = 0.0
+    """How far the controller's clock on the wall is ahead of the API server's."""
+    jobs: dict[str, Workload] = field(default_factory=dict)
+
+    def wall(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_s)
+
+    def pod(self, name: str, *images: str, gates: tuple[str, ...] = (REPLICA_GATE,), **more: Any) -> None:
+        containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]
+        metadata = {"name": name, "namespace": more.pop("namespace", "default"), **more.pop("metadata", {})}
+        spec = {"containers": containers, "schedulingGates": [{"name": gate} for gate in gates], **more}
+        self.api.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, plural="pods")
+
+    def namespace(self, name: str, **labels: str) -> None:
+        metadata = {"name": name, "labels": {key.replace("__", "/"): value for key, value in labels.items()}}
+        self.api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, plural="namespaces")
+
+    def gates(self) -> dict[str, list[str]]:
+        """The gates of every Pod by name."""
+        return {
+            pod["metadata"]["name"]: [gate["name"] for gate in pod["spec"].get("schedulingGates") or []]
+            for pod in self.api.objects("", "pods")
+        }
+
+    def held(self) -> set[str]:
+        return {name for name, gates in self.gates().items() if REPLICA_GATE in gates}
+
+    def events(self, pod: str) -> dict[str, str]:
+        """Notes by reason, in the order in which they were told."""
+        told = [obj for obj in self.api.objects("events.k8s.io", "events") if obj["regarding"]["name"] == pod]
+        return {obj["reason"]: obj["note"] for obj in sorted(told, key=lambda obj: str(obj["eventTime"]))}
+
+    def patches(self) -> int:
+        return sum(seen.method == "PATCH" and "/pods/" in seen.path for seen in self.api.requests)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def nudge(self, name: str) -> None:
+        """Change something about a Pod that is no matter of holding."""
+        patch = {"metadata": {"annotations": {"nudged": str(random.random())}}}  # noqa: S311
+        await self.client.merge_patch(PODS, name, patch, namespace="default")
+
+    @asynccontextmanager
+    async def controlled(self, policy: Policy = ENFORCED, *, checker: Checker | None = None) -> AsyncIterator[Holds]:
+        """The holding half runs while the context lasts."""
+        mirror, chance = HoldMirror(self.client), random.Random(0)  # noqa: S311  repeatable jitter
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(reflector.run(), name=name) for name, reflector in mirror.reflectors()]
+            await mirror.synced()
+            jobs: Mapping[str, Workload] = self.jobs
+            availability = Availability(
+                self.client, observed=mirror.availabilities, metrics=self.metrics, wall=self.wall, chance=chance
+            )
+            holds = Holds(
+                self.client,
+                pods=mirror.pods,
+                namespaces=mirror.namespaces,
+                jobs=jobs,
+                rules=Rules(policy, frozenset({HOST})),
+                checker=checker or self.replicas,
+                reports=Reports(self.client, instance="test", wall=self.wall, chance=chance),
+                on_finding=availability.found,
+                metrics=self.metrics,
+                wall=self.wall,
+                clock=asyncio.get_running_loop().time,
+                chance=chance,
+            )
+            holds.start()
+            loops = {**availability.loops(), **holds.loops()}
+            running += [tasks.create_task(loop(), name=name) for name, loop in loops.items()]
+            try:
+                yield holds
+            finally:
+                for task in running:
+                    task.cancel()
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait for what other tasks bring about."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  what is awaited is in another program's hands
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    return until
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[Cluster]:
+    async with ApiServerDouble() as api, KubeClient(api.connection()) as client:
+        yield Cluster(api, client)
