@@ -34,7 +34,13 @@ def tidegate(cluster: Cluster) -> Cluster:
     """The cluster with webhook, controller and agents ready, and the gate armed."""
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: tidegate}\n")
     cluster.kubectl(
-        "apply", "-f", str(CHECKOUT / "manifests" / "crds"), "-f", str(CHECKOUT / "manifests" / "rbac.yaml")
+        "apply",
+        "-f",
+        str(CHECKOUT / "manifests" / "crds"),
+        "-f",
+        str(CHECKOUT / "manifests" / "rbac.yaml"),
+        "-f",
+        str(CHECKOUT / "manifests" / "gates.yaml"),
     )
     cluster.kubectl(
         "wait",
@@ -42,6 +48,7 @@ def tidegate(cluster: Cluster) -> Cluster:
         "--timeout=20s",
         "crd/prepulls.tidegate.dev",
         "crd/nodepulls.tidegate.dev",
+        "crd/imageavailabilities.tidegate.dev",
     )
     config = HERE / "manifests" / "config.yaml"
     made = cluster.kubectl(
