@@ -18,11 +18,10 @@ import structlog
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from tidegate.kube.resources import SECRETS
-from tidegate.kube.shapes import Metadata, Secret
+from tidegate.kube.shapes import DECISION_SECRET, Metadata, Secret
 
 log = structlog.get_logger()
 
-DECISION_SECRET = "tidegate-decision"  # noqa: S105  a name
 KEY_BYTES = 32
 ROTATE = timedelta(days=1)
 KEPT = 2

@@ -25,13 +25,14 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NAMESPACES, SECRETS
+from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from webhook.app import Health, create_app
 from webhook.gate import Gate
-from webhook.keys import SECRET, NoKeys, WatchedKeys
+from webhook.keys import NoKeys, WatchedKeys
 from webhook.live import LiveConfig, check
 from webhook.namespaces import Standalone, Watched
 from webhook.rules import KeySource, Namespaces
@@ -131,7 +132,7 @@ async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, ta
         return nothing
     client = await stack.enter_async_context(KubeClient(cluster))
     namespaces = Reflector(client, NAMESPACES)
-    secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={SECRET}")
+    secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={DECISION_SECRET}")
     tasks.create_task(forever("watch namespaces", namespaces.run()))
     tasks.create_task(forever("watch keys", secrets.run()))
     return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), namespaces.synced)

@@ -4,9 +4,8 @@ from types import MappingProxyType
 
 from tidegate.decisions import Keys, usable
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.shapes import Secret
+from tidegate.kube.shapes import DECISION_SECRET, Secret
 
-SECRET = "tidegate-decision"  # noqa: S105 - a name
 _NONE: Keys = MappingProxyType({})
 
 
@@ -23,7 +22,7 @@ class WatchedKeys:
 
     def __init__(self, reflector: Reflector[Secret], *, namespace: str) -> None:
         self._reflector = reflector
-        self._name = f"{namespace}/{SECRET}"
+        self._name = f"{namespace}/{DECISION_SECRET}"
         self._read: Secret | None = None
         self._keys: Keys = _NONE
 

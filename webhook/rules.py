@@ -1,12 +1,13 @@
 """What reviews are judged by: the rules of one configuration, and how a review came in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.decisions import Keys
 from tidegate.findings import ImageFinding, Mode
 from tidegate.policy import Policy
+from tidegate.policy.listing import listed_as
 from tidegate.reference import Digest, ImageReference
 
 
@@ -51,16 +52,8 @@ class Rules:
     checker: Checker
 
     def listed_as(self, reference: ImageReference) -> ImageReference:
-        """The reference under the configuration's spelling of its host.
-
-        Case and `:443` make another string for the same registry, which a node would pull from all the same: they must
-        not be a way past the check.
-        """
-        if reference.domain in self.hosts:
-            return reference
-        plain = _plain(reference.domain)
-        same = next((host for host in self.hosts if _plain(host) == plain), None)
-        return reference if same is None else replace(reference, domain=same)
+        """The reference under the configuration's spelling of its host."""
+        return listed_as(reference, self.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,3 @@ class Asked:
     """Fixed by the path; None: follows from the namespace."""
     deadline: float
     """The loop's time by which the answer must be on its way."""
-
-
-def _plain(host: str) -> str:
-    return host.lower().removesuffix(":443")

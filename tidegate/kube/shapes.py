@@ -15,6 +15,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
 REPLICA_GATE = f"{GROUP}/replica"
+DECISION_SECRET = "tidegate-decision"  # noqa: S105 - a name
+"""In tidegate's own namespace: the keys by which /mutate signs what it decided; the newest by name signs."""
 """The scheduling gate of a Pod whose image is still on its way."""
 
 

@@ -8,7 +8,7 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import SECRETS
 from tidegate.testing.apiserver import ApiServerDouble
-from webhook.keys import SECRET, NoKeys, WatchedKeys
+from webhook.keys import NoKeys, WatchedKeys
 
 
 def encoded(key: bytes) -> str:
@@ -28,7 +28,7 @@ async def test_keys_follow_their_secret() -> None:
                 while not holds():
                     await reflector.changed()
 
-        one = {"name": SECRET, "namespace": "gate"}
+        one = {"name": DECISION_SECRET, "namespace": "gate"}
         data = {"1": encoded(b"k" * 32), "2": "?"}
         api.put({"apiVersion": "v1", "kind": "Secret", "metadata": one, "data": data}, plural="secrets")
         await until(lambda: keys.keys() == {"1": b"k" * 32})
@@ -36,9 +36,9 @@ async def test_keys_follow_their_secret() -> None:
         other = {**one, "name": "other"}
         api.put({"apiVersion": "v1", "kind": "Secret", "metadata": other, "data": data}, plural="secrets")
         fresh = {"data": {"1": None, "3": encoded(b"n" * 32)}}
-        await client.merge_patch(SECRETS, SECRET, fresh, namespace="gate")
+        await client.merge_patch(SECRETS, DECISION_SECRET, fresh, namespace="gate")
         await until(lambda: keys.keys() == {"3": b"n" * 32})
-        await client.delete(SECRETS, SECRET, namespace="gate")
+        await client.delete(SECRETS, DECISION_SECRET, namespace="gate")
         await until(lambda: keys.keys() == {})
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
