@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import SECRETS
+from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.testing.apiserver import ApiServerDouble
 from webhook.keys import NoKeys, WatchedKeys
 
