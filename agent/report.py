@@ -42,12 +42,14 @@ class Reporter:
         self._chance = chance or random.Random()  # noqa: S311 - jitter is no secret
         self._latest: Report | None = None
         self._sent: Report | None = None
+        self._sending: Report | None = None
         self._told = asyncio.Event()
 
     def tell(self, report: Report, *, also_generation: bool = False) -> None:
         """Make this the status."""
-        if report == self._sent or (report.says_the_same(self._sent) and not also_generation):
-            self._latest = self._sent
+        there = self._sending or self._sent  # a watch tells of a write before the write itself is answered
+        if report == there or (report.says_the_same(there) and not also_generation):
+            self._latest = there
             return
         self._latest = report
         self._told.set()
@@ -81,10 +83,13 @@ class Reporter:
     async def _send(self) -> None:
         report = self._latest
         if report is not None and report != self._sent:
+            self._sending = report
             try:
                 await self._sink.write(report.status)
             except PlanGone:
                 log.info("status.plan_gone")
+            finally:
+                self._sending = None
             self._sent = report
         if self._latest is report:
             self._told.clear()

@@ -153,3 +153,15 @@ async def test_the_last_word_waits_for_nobody() -> None:
     reporter.tell(report("a"))
     await reporter.flush(within_s=0.5)
     assert sink.said == []
+
+
+async def test_a_watch_that_is_faster_than_the_answer_makes_no_two_generations_chase_each_other() -> None:
+    sink = Sink()
+    async with reporting(sink) as reporter:
+        reporter.tell(report("a", generation=1))
+        await asyncio.sleep(2)
+        reporter.tell(report("a", generation=2), also_generation=True)
+        for _ in range(20):
+            await asyncio.sleep(0.5)  # on its way: the change shows, and the loop looks again
+            reporter.tell(report("a", generation=2))
+    assert [status.observed_generation for _, status in sink.arrived] == [1, 2]
