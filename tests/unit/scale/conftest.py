@@ -107,6 +107,7 @@ def open_fleet(tmp_path: Path) -> OpenFleet:
     async def opening(*, nodes: int, bandwidth: float = 20 << 20) -> AsyncIterator[Fleet]:
         async with AsyncExitStack() as stack:
             api = await stack.enter_async_context(ApiServerDouble())
+            api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}}, plural="namespaces")
             replica = await stack.enter_async_context(RegistryDouble())
             image = build_image(layers=12, layer_bytes=1 << 18, seed="heavy")
             replica.put("app", image, tag="1")
