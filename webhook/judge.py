@@ -6,8 +6,9 @@ The hot path asks nobody and waits for nothing: where all images are remembered,
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.shapes import REPLICA_GATE
@@ -79,7 +80,7 @@ class Judge:
         self.holds = holds
         self.claims = claims
         self._namespaces = namespaces
-        self._references: LRUCache[str, ImageReference | InvalidReference] = LRUCache(_REMEMBERED_REFERENCES)
+        self._remembered = lru_cache(_REMEMBERED_REFERENCES)(_parsed)
         self.causes: TTLCache[str, str] = TTLCache(_REMEMBERED_CAUSES, ttl=_CAUSE_S)
         """Why an image could not be pinned a moment ago: without it the refusal would only say that it is not."""
 
@@ -94,19 +95,12 @@ class Judge:
 
     def reference(self, image: str, rules: Rules) -> ImageReference | InvalidReference:
         """Parsed, and as the configuration spells its host."""
-        known = self._references.get(image)
-        if known is None:
-            try:
-                known = ImageReference.parse(image)
-            except InvalidReference as exc:
-                known = exc.with_traceback(None)
-            if len(image) <= _LONGEST_REMEMBERED:
-                self._references[image] = known
+        known = self._remembered(image) if len(image) <= _LONGEST_REMEMBERED else _parsed(image)
         return rules.listed_as(known) if isinstance(known, ImageReference) else known
 
     def host(self, image: str) -> str | None:
         """The listed host of an image that was judged; None for all others."""
-        known = self._references.get(image)
+        known = self._remembered(image) if len(image) <= _LONGEST_REMEMBERED else None
         domain = self.rules.listed_as(known).domain if isinstance(known, ImageReference) else ""
         return domain if domain in self.rules.hosts else None
 
@@ -194,6 +188,13 @@ class Judge:
             return finding
         cause = self.causes.get(finding.image)
         return finding if cause is None else replace(finding, detail=cause)
+
+
+def _parsed(image: str) -> ImageReference | InvalidReference:
+    try:
+        return ImageReference.parse(image)
+    except InvalidReference as exc:
+        return exc.with_traceback(None)
 
 
 def is_born(seen: WorkloadView, review: Review) -> bool:
