@@ -1,14 +1,13 @@
 """The agent's promises, one by one, in virtual time and without I/O."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from agent.loop import Settings
-from tidegate.cri import PullError, RuntimeUnavailable
-from tidegate.kube.shapes import NodeImageStatus, NodePullStatus, Phase, Reason
+from tidegate.cri import PullError
+from tidegate.kube.shapes import NodePullStatus, Phase, Reason
 
 pytestmark = pytest.mark.looptime
 
@@ -232,36 +231,6 @@ async def test_a_node_that_was_made_anew_is_noticed_by_the_plan_that_names_it(st
     assert world.plans.uid_reads == reads == 2
 
 
-async def test_a_grant_that_an_agent_before_had_is_not_used_again(start: StartAgent) -> None:
-    world = start()
-    before = NodePullStatus(
-        node_uid="uid-of-node-1",
-        agent="nonce-0",
-        images=[
-            NodeImageStatus(image=A, phase=PULLING, grant="g1", attempts=1),
-            NodeImageStatus(image=B, phase=FAILED, grant="g2", attempts=4, reason=Reason.NOT_FOUND),
-        ],
-    )
-    world.plan(world.granted(A, "g1"), world.granted(B, "g2"), status=before)
-    await world.settle()
-    assert world.runtime.pulled == []
-    a, b = world.sink.written[-1].images
-    assert (a.phase, a.reason, a.message) == (FAILED, Reason.CANCELED, "the agent was restarted during this pull")
-    assert (b.phase, b.reason, b.attempts) == (FAILED, Reason.NOT_FOUND, 4)
-    assert world.sink.written[-1].agent == "nonce-1"
-
-
-async def test_what_an_agent_before_pulled_to_the_end_is_present(start: StartAgent) -> None:
-    world = start()
-    world.runtime.here.add(A)
-    before = NodePullStatus(
-        node_uid="uid-of-node-1", images=[NodeImageStatus(image=A, phase=PULLING, grant="g1", attempts=1)]
-    )
-    world.plan(world.granted(A, "g1"), status=before)
-    await world.settle()
-    assert world.said(A).phase is PRESENT
-
-
 async def test_what_was_collected_is_pending_again_after_the_next_look(start: StartAgent) -> None:
     world = start(settings=Settings(recheck_s=60))
     world.runtime.here.add(A)
@@ -291,44 +260,6 @@ async def test_what_the_runtime_does_not_know_by_this_name_is_not_present(start:
     world.runtime.finish(A)
     await world.settle()
     assert (world.said(A).phase, world.said(A).reason) == (FAILED, Reason.OTHER)
-
-
-async def test_while_the_runtime_is_away_nothing_is_said_nor_begun(start: StartAgent) -> None:
-    world = start(settings=Settings(retry_s=2))
-    world.runtime.broken = RuntimeUnavailable("no such file")
-    world.plan(world.granted(A, "g1"))
-    await world.settle(10)
-    assert (world.sink.written, world.runtime.pulled) == ([], [])
-    world.runtime.broken = None
-    await world.settle(3)
-    assert world.runtime.pulled == [A]
-
-
-async def test_a_runtime_that_dies_gives_its_grant_back_for_others_to_use(start: StartAgent) -> None:
-    world = start(settings=Settings(retry_s=2))
-    world.plan(world.wanted(A))
-    await world.settle()
-    world.runtime.broken = RuntimeUnavailable("no such file")
-    world.plan(world.granted(A, "g1"))
-    await world.settle()
-    status = world.said(A)
-    assert (status.phase, status.reason, status.grant) == (FAILED, Reason.CANCELED, "g1")
-    assert status.message == "the runtime does not answer: no such file"
-    world.runtime.broken = None
-    await world.settle(30)
-    assert world.runtime.pulled == []
-    world.plan(world.granted(A, "g2"))
-    await world.settle()
-    assert world.runtime.pulled == [A]
-
-
-async def test_a_restarted_agent_says_nothing_of_images_while_the_runtime_is_away(start: StartAgent) -> None:
-    world = start()
-    world.runtime.broken = RuntimeUnavailable("no such file")
-    before = NodePullStatus(node_uid="uid-of-node-1", agent="earlier", images=[NodeImageStatus(image=A, phase=PRESENT)])
-    world.plan(world.granted(A, "g1"), status=before)
-    await world.settle(30)
-    assert world.sink.written == []
 
 
 async def test_an_idle_agent_writes_nothing(start: StartAgent) -> None:
@@ -369,51 +300,6 @@ async def test_without_a_plan_it_waits(start: StartAgent) -> None:
     world = start()
     await world.settle(600)
     assert (world.sink.tries, world.runtime.looked) == (0, [])
-
-
-async def test_an_unreachable_server_stops_no_pull_and_hears_of_it_later(start: StartAgent) -> None:
-    world = start()
-    world.plan(world.granted(A, "g1"))
-    await world.settle()
-    world.sink.away = True
-    world.runtime.finish(A)
-    await world.settle(300)
-    assert world.said(A).phase is PULLING
-    assert 20 < world.sink.tries < 120
-    world.sink.away = False
-    await world.settle(10)
-    assert world.said(A).phase is PRESENT
-
-
-async def test_being_stopped_cancels_the_pull_says_so_and_is_quick(start: StartAgent) -> None:
-    world = start()
-    world.plan(world.granted(A, "g1"), world.granted(B, "g2"))
-    await world.settle()
-    world.stopping.set()
-    async with asyncio.timeout(1):
-        await world.task
-    assert (world.runtime.canceled, world.runtime.pulled) == ([A], [A])
-    status = world.said(A)
-    assert (status.phase, status.reason, status.message) == (FAILED, Reason.CANCELED, "the agent was stopped")
-    assert world.said(B).phase is PENDING
-
-
-async def test_being_stopped_waits_for_no_server(start: StartAgent) -> None:
-    world = start(settings=Settings(last_words_s=3))
-    world.plan(world.granted(A, "g1"))
-    await world.settle()
-    world.sink.away = True
-    world.stopping.set()
-    async with asyncio.timeout(4):
-        await world.task
-
-
-async def test_being_stopped_at_once_is_no_accident(start: StartAgent) -> None:
-    world = start()
-    world.plan(world.granted(A, "g1"))
-    world.stopping.set()
-    async with asyncio.timeout(4):
-        await world.task
 
 
 async def test_pulls_are_counted_by_registry_and_result(start: StartAgent) -> None:
