@@ -182,3 +182,51 @@ def basic() -> AuthConfig:
 @pytest.fixture
 def secret() -> str:
     return SECRET
+
+
+class TokenRegistry:
+    """A registry with a token server: it lets in whoever shows the token that it gave last."""
+
+    def __init__(self, **token: Any) -> None:
+        self.token = token or {"token": "t{n}"}
+        self.given: list[str] = []
+        self.token_statuses: dict[str, int] = {}
+        self.token_headers: dict[str, str] = {}
+        self.good = True
+        self.realm = ""
+        self.refusal = 401
+        self.url = ""
+        self.found = 200
+        self.hold: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return await self.give(request)
+        if self.good and self.given and request.headers.get("Authorization") == f"Bearer {self.given[-1]}":
+            return web.Response(status=self.found, body=b"{}" if self.found == 200 else b"")
+        challenge = f'Bearer realm="{self.realm or self.url + "/token"}",service="reg",scope="repository:team/app:pull"'
+        return web.Response(status=self.refusal, headers={"WWW-Authenticate": challenge} if self.refusal == 401 else {})
+
+    async def give(self, request: web.Request) -> web.Response:
+        if self.hold is not None:
+            self.asked.set()
+            await self.hold.wait()
+        status = self.token_statuses.get(request.method, 200)
+        if status != 200:
+            return web.Response(status=status, headers=self.token_headers)
+        self.given.append(self.token["token"].format(n=len(self.given) + 1))
+        return web.json_response({**self.token, "token": self.given[-1]})
+
+
+@pytest.fixture
+def registry(serve: Any) -> Callable[..., Any]:
+    """`await registry(token="t{n}", …)` → what gives these tokens, and the Server that it answers on."""
+
+    async def start(**token: Any) -> tuple[TokenRegistry, Server]:
+        scripted = TokenRegistry(**token)
+        server = await serve(scripted)
+        scripted.url = server.url
+        return scripted, server
+
+    return start
