@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tidegate.completeness import Checker, Memory, MemorySettings
-from tidegate.completeness.source import OnRequest
+from tidegate.completeness import Checker, Memory, MemorySettings, Presence, walk
+from tidegate.completeness.source import OnRequest, Source
 from tidegate.findings import ImageFinding
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest, ImageReference
@@ -105,6 +105,16 @@ class Bench:
 @pytest.fixture(scope="session")
 def shelf() -> type[Shelf]:
     return Shelf
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[..., Awaitable[Presence]]:
+    """`await look(source, image, *platforms)` walks the image, for linux/amd64 unless told otherwise."""
+
+    async def looking(source: Source, image: Image, *platforms: str, count: bool = True) -> Presence:
+        return await walk(source, PATH, image.digest, platforms=platforms or ["linux/amd64"], count=count)
+
+    return looking
 
 
 @pytest.fixture

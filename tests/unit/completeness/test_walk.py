@@ -1,4 +1,5 @@
-import asyncio
+"""What a walk asks for, which child of an index it takes, what cannot run, and what a pull costs."""
+
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from tidegate.completeness import NO_COST, PullCost, measure, walk
 from tidegate.completeness.tree import DEPTH_LIMIT, MANIFESTS_LIMIT
 from tidegate.completeness.walk import BLOBS_LIMIT
 from tidegate.findings import Finding, Missing
-from tidegate.registry.errors import NotFound, Throttled, Unauthorized, Unreachable, Unsupported
+from tidegate.registry.errors import NotFound, Unsupported
 from tidegate.testing.images import (
     OCI_MANIFEST,
     Family,
@@ -28,16 +29,6 @@ PATH = "team/app"
 AMD64 = build_image(layers=3, platform="linux/amd64", seed="amd64")
 ARM64 = build_image(layers=4, platform="linux/arm64", seed="arm64")
 BOTH = build_index([AMD64, ARM64], attestations=True)
-THROTTLED = Throttled("slow down", replica="west", retry_after_s=7.0)
-UNREACHABLE = Unreachable("no route", replica="west", step="connect")
-
-
-async def look(source: Any, image: Image, *platforms: str, count: bool = True) -> Any:
-    return await walk(source, PATH, image.digest, platforms=platforms or ["linux/amd64"], count=count)
-
-
-def size(image: Image, *digests: str) -> int:
-    return sum(len(image.blobs[digest]) for digest in digests)
 
 
 def needed_of_both(*images: Image) -> set[str]:
@@ -73,7 +64,7 @@ def needed_of_both(*images: Image) -> set[str]:
     ],
 )  # fmt: skip
 async def test_each_needed_thing_is_asked_for_once_and_nothing_else(
-    shelf: Any, image: Image, platforms: list[str], needed: set[str]
+    look: Any, shelf: Any, image: Image, platforms: list[str], needed: set[str]
 ) -> None:
     source = shelf(image)
     presence = await look(source, image, *platforms)
@@ -83,20 +74,20 @@ async def test_each_needed_thing_is_asked_for_once_and_nothing_else(
     assert presence.digest == image.digest
 
 
-async def test_what_neither_we_nor_nodes_fetch_may_be_missing(shelf: Any) -> None:
+async def test_what_neither_we_nor_nodes_fetch_may_be_missing(look: Any, shelf: Any) -> None:
     for image in (build_image(layers=3, foreign=2), build_image(inline_config=True)):
         source = shelf(image)
         assert (await look(source, image)).finding is Finding.OK
         assert set(source.calls) == {image.digest, *image.blobs}
 
 
-async def test_attestations_and_other_platforms_may_be_missing(shelf: Any) -> None:
+async def test_attestations_and_other_platforms_may_be_missing(look: Any, shelf: Any) -> None:
     others = {child.digest for child in BOTH.children} - {AMD64.digest}
     source = shelf(BOTH, lost=others | set(ARM64.blobs))
     assert (await look(source, BOTH)).finding is Finding.OK
 
 
-async def test_a_layer_used_twice_counts_once(shelf: Any) -> None:
+async def test_a_layer_used_twice_counts_once(look: Any, shelf: Any) -> None:
     layer = build_layer(size=100)
     image = build_image(layers=[layer, layer, layer])
     source = shelf(image, lost=[layer.digest])
@@ -146,7 +137,9 @@ def nested(image: Image, depth: int) -> Image:
         ),
     ],
 )  # fmt: skip
-async def test_the_child_that_a_node_would_take(shelf: Any, index: Image, platform: str, chosen: Image) -> None:
+async def test_the_child_that_a_node_would_take(
+    look: Any, shelf: Any, index: Image, platform: str, chosen: Image
+) -> None:
     source = shelf(index)
     presence = await look(source, index, platform)
     assert presence.finding is Finding.OK
@@ -155,7 +148,7 @@ async def test_the_child_that_a_node_would_take(shelf: Any, index: Image, platfo
     assert max(source.asked().values()) == 1
 
 
-async def test_two_undeclared_children_with_one_config_are_told_apart_by_it(shelf: Any) -> None:
+async def test_two_undeclared_children_with_one_config_are_told_apart_by_it(look: Any, shelf: Any) -> None:
     """Both are amd64, so neither is what an arm64 node takes."""
     config_of = build_image(layers=1, seed="same")
     twin = Image(
@@ -166,7 +159,7 @@ async def test_two_undeclared_children_with_one_config_are_told_apart_by_it(shel
     assert presence.finding is Finding.UNSUPPORTED
 
 
-async def test_nested_indexes_that_share_children_cost_what_they_are_not_what_they_say(shelf: Any) -> None:
+async def test_nested_indexes_that_share_children_cost_what_they_are_not_what_they_say(look: Any, shelf: Any) -> None:
     """Fifteen children, each of which has the same fifteen, and so on: 60 manifests, 50,000 ways."""
     level = [build_image(layers=1, seed=number, platform="linux/s390x") for number in range(15)]
     for _ in range(DEPTH_LIMIT - 1):
@@ -225,7 +218,7 @@ def many_children(number: int, **how: Any) -> Image:
         pytest.param(Image(manifest=b"<html>", media_type="text/html"), "linux/amd64", "not a manifest", id="html"),
     ],
 )  # fmt: skip
-async def test_unsupported(shelf: Any, image: Image, platform: str, reason: str) -> None:
+async def test_unsupported(look: Any, shelf: Any, image: Image, platform: str, reason: str) -> None:
     source = shelf(image)
     presence = await look(source, image, platform)
     assert presence.finding is Finding.UNSUPPORTED
@@ -244,156 +237,8 @@ async def test_unsupported(shelf: Any, image: Image, platform: str, reason: str)
         ),
     ],
 )
-async def test_just_within_the_caps(shelf: Any, image: Image) -> None:
+async def test_just_within_the_caps(look: Any, shelf: Any, image: Image) -> None:
     assert (await look(shelf(image), image)).finding is Finding.OK
-
-
-# What is missing.
-
-
-async def test_nothing_there(shelf: Any) -> None:
-    presence = await look(shelf(), AMD64)
-    assert presence.finding is Finding.ABSENT
-    assert presence.missing == Missing(manifests=1)
-    assert presence.digest is None
-
-
-@pytest.mark.parametrize("lost", [1, 2, 4], ids=["one", "two", "all"])
-async def test_missing_blobs_are_counted_with_their_bytes(shelf: Any, lost: int) -> None:
-    gone = list(AMD64.blobs)[-lost:]
-    presence = await look(shelf(AMD64, lost=gone), AMD64)
-    assert presence.finding is Finding.INCOMPLETE
-    assert presence.missing == Missing(blobs=lost, bytes=size(AMD64, *gone), of_blobs=4)
-    assert presence.requests == 5
-
-
-async def test_a_missing_blob_is_named(shelf: Any) -> None:
-    config, first, *_ = AMD64.blobs
-    presence = await look(shelf(AMD64, lost=[config, first]), AMD64)
-    assert presence.detail in {f"lacks {config} and 1 more", f"lacks {first} and 1 more"}
-
-
-async def test_a_missing_child_is_a_missing_manifest_and_the_rest_is_counted(shelf: Any) -> None:
-    layer = ARM64.layers[0]
-    source = shelf(BOTH, lost=[AMD64.digest, layer])
-    presence = await look(source, BOTH, "linux/amd64", "linux/arm64")
-    assert presence.finding is Finding.INCOMPLETE
-    bytes_missing = len(AMD64.manifest) + size(ARM64, layer)
-    assert presence.missing == Missing(manifests=1, blobs=1, bytes=bytes_missing, of_blobs=len(ARM64.blobs))
-
-
-async def test_an_undeclared_child_that_is_missing_might_be_ours(shelf: Any) -> None:
-    index = build_index([ARM64], platforms=False)
-    presence = await look(shelf(index, lost=[ARM64.digest]), index)
-    assert (presence.finding, presence.missing.manifests) == (Finding.INCOMPLETE, 1)
-
-
-async def test_an_undeclared_childs_missing_config_is_a_missing_blob_asked_for_once(shelf: Any) -> None:
-    index = build_index([AMD64], platforms=False)
-    source = shelf(index, lost=[AMD64.config])
-    presence = await look(source, index)
-    assert presence.missing == Missing(blobs=1, bytes=size(AMD64, AMD64.config), of_blobs=4)
-    assert source.asked()[AMD64.config] == 1
-
-
-async def test_without_a_count_the_first_proof_ends_the_walk(shelf: Any) -> None:
-    image = build_image(layers=200, layer_bytes=600)
-    source = shelf(image, lost=image.blobs)
-    presence = await look(source, image, count=False)
-    assert presence.finding is Finding.INCOMPLETE
-    assert len(source.calls) < 40
-
-
-async def test_without_a_count_a_missing_child_is_proof_enough(shelf: Any) -> None:
-    source = shelf(BOTH, lost=[AMD64.digest])
-    presence = await look(source, BOTH, "linux/amd64", "linux/arm64", count=False)
-    assert presence.finding is Finding.INCOMPLETE
-    assert set(source.calls) == {BOTH.digest, AMD64.digest, ARM64.digest}
-
-
-# Failures.
-
-
-@pytest.mark.parametrize(
-    "failure, finding",
-    [
-        (THROTTLED, Finding.THROTTLED),
-        (UNREACHABLE, Finding.UNREACHABLE),
-        (Unauthorized("no", replica="west"), Finding.UNAUTHORIZED),
-        (Unsupported("too long", replica="west"), Finding.UNSUPPORTED),
-    ],
-)
-@pytest.mark.parametrize("at", [BOTH.digest, AMD64.digest, AMD64.config], ids=["root", "child", "blob"])
-async def test_a_failure_is_the_finding(shelf: Any, failure: Exception, finding: Finding, at: str) -> None:
-    source = shelf(BOTH)
-    source.failures[at] = failure
-    presence = await look(source, BOTH)
-    assert presence.finding is finding
-    assert presence.detail == str(failure)
-    assert presence.missing == Missing()
-    assert presence.retry_after_s == (7.0 if finding is Finding.THROTTLED else None)
-
-
-async def test_a_failure_ends_the_walk(shelf: Any) -> None:
-    image = build_image(layers=200, layer_bytes=600)
-    source = shelf(image)
-    source.failures = dict.fromkeys(image.blobs, THROTTLED)
-    assert (await look(source, image)).finding is Finding.THROTTLED
-    assert len(source.calls) < 40
-
-
-async def test_proof_found_before_a_failure_stands(shelf: Any) -> None:
-    image = build_image(layers=60, layer_bytes=600)
-    first, *_, last = image.blobs
-    source = shelf(image, lost=[first])
-    source.failures[last] = UNREACHABLE
-    presence = await look(source, image)
-    assert (presence.finding, presence.missing.blobs) == (Finding.INCOMPLETE, 1)
-
-
-class Liar:
-    """Says that it serves another digest than it was asked for, whichever that is."""
-
-    def __init__(self, honest: Any, about: str) -> None:
-        self.name = "west"
-        self._honest = honest
-        self._about = about
-
-    async def manifest(self, repository: str, reference: str, *, on_request: Any = None) -> Any:
-        wanted = ARM64.digest if reference == self._about else reference
-        return await self._honest.manifest(repository, wanted, on_request=on_request)
-
-    async def has_blob(self, repository: str, digest: Any, *, on_request: Any = None) -> bool:
-        return await self._honest.has_blob(repository, digest, on_request=on_request)
-
-    async def blob(self, repository: str, digest: Any, *, most: int, on_request: Any = None) -> bytes:
-        return await self._honest.blob(repository, digest, most=most, on_request=on_request)
-
-
-@pytest.mark.parametrize("about", [BOTH.digest, AMD64.digest], ids=["root", "child"])
-async def test_other_bytes_under_a_digest_are_a_mismatch(shelf: Any, about: str) -> None:
-    presence = await look(Liar(shelf(BOTH), about), BOTH)
-    assert presence.finding is Finding.MISMATCH
-    assert ARM64.digest in presence.detail
-
-
-@pytest.mark.looptime
-async def test_a_walk_that_is_cut_off_leaves_nothing_behind(shelf: Any) -> None:
-    source = shelf(BOTH)
-    source.delay_s = 10.0
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(15):
-            await look(source, BOTH)
-
-
-@pytest.mark.looptime
-async def test_blobs_are_asked_for_in_parallel_and_boundedly(shelf: Any) -> None:
-    image = build_image(layers=31, layer_bytes=600)
-    source = shelf(image)
-    source.delay_s = 1.0
-    began = asyncio.get_running_loop().time()
-    assert (await look(source, image)).finding is Finding.OK
-    assert asyncio.get_running_loop().time() - began == pytest.approx(3.0)  # the manifest, and twice sixteen blobs
 
 
 # What a pull costs.
@@ -416,7 +261,7 @@ async def test_blobs_are_asked_for_in_parallel_and_boundedly(shelf: Any) -> None
     ],
 )
 async def test_a_pull_costs_its_requests_and_compressed_bytes(
-    shelf: Any, image: Image, platforms: list[str], requests: int, of: Image
+    look: Any, shelf: Any, *, image: Image, platforms: list[str], requests: int, of: Image
 ) -> None:
     cost = PullCost(requests, sum(map(len, of.blobs.values())))
     assert (await look(shelf(image), image, *platforms)).cost == cost
@@ -425,12 +270,12 @@ async def test_a_pull_costs_its_requests_and_compressed_bytes(
     assert not set(of.layers) & set(source.calls)
 
 
-async def test_the_cost_is_known_of_an_incomplete_image_too(shelf: Any) -> None:
+async def test_the_cost_is_known_of_an_incomplete_image_too(look: Any, shelf: Any) -> None:
     presence = await look(shelf(AMD64, lost=[AMD64.layers[0]]), AMD64)
     assert presence.cost == PullCost(6, sum(map(len, AMD64.blobs.values())))
 
 
-async def test_what_is_absent_has_no_cost(shelf: Any) -> None:
+async def test_what_is_absent_has_no_cost(look: Any, shelf: Any) -> None:
     assert (await look(shelf(), AMD64)).cost is NO_COST
     with pytest.raises(NotFound):
         await measure(shelf(), PATH, AMD64.digest, platforms=["linux/amd64"])
