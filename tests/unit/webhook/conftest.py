@@ -1,8 +1,6 @@
 """The webhook's application, asked without a socket, over a checker that knows what it is told."""
 
 import asyncio
-import base64
-import copy
 import json
 import ssl
 import sys
@@ -21,6 +19,7 @@ from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.reference import Digest, ImageReference
 from tidegate.registry.errors import NotFound
+from tidegate.testing.admission import Answer, patch_of, patched, pod, pod_spec, review
 from tidegate.testing.certificates import ServerCertificate, issue
 from tidegate.testing.ports import free_port
 from webhook.app import Health, create_app
@@ -93,30 +92,6 @@ class Labels:
 
     def labels(self, name: str) -> Mapping[str, str]:
         return self.known.get(name, {})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def response(self) -> dict[str, Any]:
-        """The response in an AdmissionReview."""
-        assert self.status == 200, (self.status, self.body)
-        document = json.loads(self.body)
-        assert (document["apiVersion"], document["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
-        response: dict[str, Any] = document["response"]
-        assert set(response["auditAnnotations"]) == {"verdict", "finding", "images"}
-        return response
-
-    @property
-    def said(self) -> tuple[bool, str, str]:
-        """Whether it is allowed, verdict and finding."""
-        response = self.response
-        notes = response["auditAnnotations"]
-        return response["allowed"], notes["verdict"], notes["finding"]
 
 
 @dataclass(slots=True)
@@ -221,78 +196,6 @@ async def in_cluster(ring: Ring) -> Webhook:
 def open_webhook() -> Callable[..., Webhook]:
     """For tests with more than one."""
     return opened
-
-
-def pod_spec(*images: str, **others: Any) -> dict[str, Any]:
-    return {"containers": [{"name": f"c{n}", "image": image} for n, image in enumerate(images)], **others}
-
-
-def pod(*images: str, metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "p", **(metadata or {})},
-        "spec": pod_spec(*images, **spec),
-    }
-
-
-def review(
-    new: object,
-    *,
-    kind: str = "Pod",
-    group: str = "",
-    operation: str = "CREATE",
-    old: object = None,
-    **others: Any,
-) -> dict[str, Any]:
-    """A review as an API server sends it."""
-    request = {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": group, "version": "v1", "kind": kind},
-        "resource": {"group": group, "version": "v1", "resource": "things"},
-        "name": "p", "namespace": "shop", "operation": operation,
-        "userInfo": {"username": "dev", "groups": ["system:authenticated"]},
-        "object": new, "oldObject": old, "dryRun": False, "options": None,
-        **others,
-    }  # fmt: skip
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-
-
-def patch_of(answer: Answer) -> list[dict[str, Any]]:
-    """The operations of an answer that allows; none where it changes nothing."""
-    response = answer.response
-    assert response["allowed"] is True
-    assert ("patch" in response) is ("patchType" in response)
-    if "patch" not in response:
-        return []
-    assert response["patchType"] == "JSONPatch"
-    operations: list[dict[str, Any]] = json.loads(base64.b64decode(response["patch"], validate=True))
-    assert operations, "an empty patch is none"
-    return operations
-
-
-def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
-    """RFC 6902 as far as it is used, and as strict: parents must be there, tests must hold."""
-    document = copy.deepcopy(document)
-    for operation in operations:
-        *parents, last = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"].split("/")[1:]]
-        place = document
-        for step in parents:
-            place = place[int(step)] if isinstance(place, list) else place[step]
-        there = int(last) if isinstance(place, list) and last != "-" else last
-        match operation["op"]:
-            case "test":
-                assert place[there] == operation["value"]
-            case "replace":
-                assert place[there] is not None
-                place[there] = operation["value"]
-            case "add" if isinstance(place, list):
-                place.insert(len(place) if there == "-" else there, operation["value"])
-            case "add":
-                place[there] = operation["value"]
-            case other:
-                raise AssertionError(other)
-    return document
 
 
 @pytest.fixture
