@@ -27,7 +27,7 @@ from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NAMESPACES, SECRETS
 from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.metrics import Metrics
-from tidegate.process import calls, logs
+from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from webhook.app import Health, create_app
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the webhook until it is told to stop."""
     arguments = _parse(argv)
     logs.configure()
+    files.allow_many()
     in_cluster = arguments.kubeconfig is not None or has_service_account(os.environ)
     try:
         config = load(arguments.config)
