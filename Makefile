@@ -49,9 +49,9 @@ testbed-down:  ## end a real cluster that a test left up
 
 lock: $(READY)  ## write requirements/*.txt anew, with hashes and without addresses
 	@$(RUN)/python -m pip install -q pip-tools
-	@for set in runtime.txt:pyproject.toml dev.txt:requirements/dev.in; do \
+	@for set in runtime.txt:pyproject.toml "clouds.txt:--all-extras -c requirements/runtime.txt pyproject.toml" dev.txt:requirements/dev.in; do \
 	  $(RUN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	    --no-annotate --no-header --strip-extras --allow-unsafe -o requirements/$${set%%:*} $${set##*:} || exit 1; done
+	    --no-annotate --no-header --strip-extras --allow-unsafe -o requirements/$${set%%:*} $${set#*:} || exit 1; done
 
 stubs: $(READY)  ## write the CRI stubs anew from tidegate/cri/api.proto
 	@$(RUN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. tidegate/cri/api.proto
