@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,8 @@ from controller.holding.polls import REMEMBERED_ABSENCE_S
 from controller.holding.reports import Reports
 from controller.keys import KEY_BYTES, DecisionKeys
 from controller.mirror import Mirror
+from controller.owners.mirror import OwnerMirror
+from controller.owners.wakes import Wakes
 from tidegate import __version__
 from tidegate.completeness import Checker
 from tidegate.completeness.memory import Memory, MemorySettings
@@ -41,8 +43,6 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.config.policy import compile_policy
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
-from tidegate.kube.resources import JOBS
-from tidegate.kube.shapes import Workload
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
@@ -131,12 +131,14 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
         for name, loop in controller.loops().items():
             tasks.create_task(forever(name, loop()), name=name)
         await hold_mirror.synced()
+        owners = OwnerMirror(hold_mirror.replicasets, mirror.workloads)
         availability, holds = holding(
-            client, hold_mirror, config=config, jobs=mirror.workloads[JOBS].objects, checker=checker, metrics=metrics,
-            chance=chance,
-        )  # fmt: skip
+            client, hold_mirror, config=config, owners=owners, checker=checker, metrics=metrics, chance=chance
+        )
+        wakes = waking(client, hold_mirror, config=config, owners=owners, chance=chance)
         holds.start()
-        for name, loop in {**availability.loops(), **holds.loops()}.items():
+        wakes.start()
+        for name, loop in {**availability.loops(), **holds.loops(), **wakes.loops()}.items():
             tasks.create_task(forever(name, loop()), name=name)
         ready.set()
         log.info("controller.ready")
@@ -147,7 +149,7 @@ def holding(
     mirror: HoldMirror,
     *,
     config: Config,
-    jobs: Mapping[str, Workload],
+    owners: OwnerMirror,
     checker: Checker,
     metrics: Metrics,
     chance: random.Random,
@@ -158,8 +160,8 @@ def holding(
         client,
         pods=mirror.pods,
         namespaces=mirror.namespaces,
-        jobs=jobs,
-        rules=Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries)),
+        owners=owners,
+        rules=rules_of(config),
         checker=checker,
         reports=Reports(client, instance=socket.gethostname()[:128], wall=_now, chance=chance),
         on_finding=availability.found,
@@ -169,6 +171,27 @@ def holding(
         chance=chance,
     )
     return availability, holds
+
+
+def waking(
+    client: KubeClient, mirror: HoldMirror, *, config: Config, owners: OwnerMirror, chance: random.Random
+) -> Wakes:
+    """What wakes the owners of refused Pods. The mirror is synced."""
+    return Wakes(
+        client,
+        owners=owners,
+        availabilities=mirror.availabilities,
+        namespaces=mirror.namespaces,
+        rules=rules_of(config),
+        wall=_now,
+        clock=asyncio.get_running_loop().time,
+        chance=chance,
+    )
+
+
+def rules_of(config: Config) -> Rules:
+    """By what the verdict on a held Pod is taken again."""
+    return Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries))
 
 
 def settings_of(config: Config) -> Settings:

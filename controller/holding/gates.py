@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tidegate.kube.resources import key
-from tidegate.kube.shapes import REPLICA_GATE, Pod, Workload
+from tidegate.kube.shapes import REPLICA_GATE, ObjectReference, OwnerReference, Pod, Workload
 from tidegate.workload import MalformedObject, view
 
 
@@ -27,12 +27,25 @@ class Held:
     gates: tuple[str, ...]
     """All, ours among them."""
     created: datetime
-    owned: bool
-    """It has a controller owner."""
-    job: str = ""
-    """NAMESPACE/NAME of the Job that owns it."""
+    owner: OwnerReference | None = None
+    """Its controller."""
     active_deadline_s: int | None = None
     """The Pod's own `activeDeadlineSeconds`."""
+
+    @property
+    def owned(self) -> bool:
+        """It has a controller owner."""
+        return self.owner is not None
+
+    @property
+    def is_of_job(self) -> bool:
+        """A Job made it."""
+        return self.owner is not None and self.owner.kind == "Job"
+
+    @property
+    def reference(self) -> ObjectReference:
+        """The Pod as Events name it."""
+        return ObjectReference(api_version="v1", kind="Pod", namespace=self.namespace, name=self.name, uid=self.uid)
 
     def without_gate(self) -> Mapping[str, Any]:
         """The merge patch that opens our gate and leaves others shut; right for `resource_version` only."""
@@ -53,7 +66,7 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
     seen = view("", "Pod", msgspec.json.encode(pod))
     if seen is None:  # the library knows Pods
         return None
-    metadata, owner = pod.metadata, seen.owner
+    metadata = pod.metadata
     return Held(
         key=key(metadata),
         namespace=metadata.namespace,
@@ -64,19 +77,18 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
         images=tuple(dict.fromkeys(use.image for use in seen.images)),
         gates=gates,
         created=moment(metadata.creation_timestamp) or now,
-        owned=owner is not None,
-        job=f"{metadata.namespace}/{owner.name}" if owner is not None and owner.kind == "Job" else "",
+        owner=next((one for one in metadata.owner_references if one.controller), None),
         active_deadline_s=pod.spec.active_deadline_seconds,
     )
 
 
-def hold_limit_s(held: Held, jobs: Mapping[str, Workload]) -> float | None:
+def hold_limit_s(held: Held, job: Workload | None) -> float | None:
     """Seconds from its creation after which a Pod with a deadline of its own is let go: half of that deadline.
 
-    A gated Pod's clock runs: a Job that is held to its end fails without having begun.
+    A gated Pod's clock runs: a Job (the Pod's, if it is known) that is held to its end fails without having begun.
     """
     limits = [held.active_deadline_s]
-    if (job := jobs.get(held.job)) is not None:
+    if job is not None:
         limits.append(job.spec.get("activeDeadlineSeconds"))
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(known) / 2 if known else None

@@ -13,12 +13,15 @@ from datetime import datetime
 from typing import Any, Never
 
 import structlog
+from cachetools import LRUCache
 
 from controller.holding import words
 from controller.holding.gates import Held, MalformedObject, held_of, hold_limit_s
 from controller.holding.judge import Judged, Rules
 from controller.holding.polls import Checker, Polls
 from controller.holding.reports import Reports
+from controller.owners.mirror import OwnerMirror
+from controller.owners.states import is_superseded
 from controller.workqueue import Again, WorkQueue
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.client import KubeClient
@@ -36,6 +39,7 @@ RELEASERS = 16
 _LONGEST_SLEEP_S = 600.0
 """Clocks step: a deadline is looked at again no later than this."""
 _LEAST_SLEEP_S = 0.05
+_OWNERS_REMEMBERED = 4096
 _JOB_S = 5.0
 """A Pod may be seen before its Job: look again for the Job's deadline."""
 
@@ -51,7 +55,7 @@ class Holds:
         *,
         pods: Reflector[Pod],
         namespaces: Reflector[Namespace],
-        jobs: Mapping[str, Workload],
+        owners: OwnerMirror,
         rules: Rules,
         checker: Checker,
         reports: Reports,
@@ -64,7 +68,7 @@ class Holds:
         self._client = client
         self._pods = pods
         self._namespaces = namespaces
-        self._jobs = jobs
+        self._owners = owners
         self._rules = rules
         self._reports = reports
         self._on_finding = on_finding
@@ -79,6 +83,8 @@ class Holds:
         self._said: dict[str, set[str]] = {}
         """Reasons told by Pod."""
         self._overdue: set[str] = set()
+        self._told_owners: LRUCache[str, None] = LRUCache(_OWNERS_REMEMBERED)
+        """Owners that were told what their Pods wait for; the API server, too, keeps each Event only once."""
         self._polls = Polls(checker, found=self._found, clock=clock, chance=chance)
         self._queue = WorkQueue("held pods", self._look, workers=RELEASERS, chance=chance)
 
@@ -96,6 +102,7 @@ class Holds:
             self._take_pod(key, None, pod)
         self._pods.subscribe(self._take_pod)
         self._namespaces.subscribe(self._take_namespace)
+        self._owners.statefulsets.subscribe(self._take_statefulset)
 
     def awaits(self, image: str) -> bool:
         """Whether a held Pod needs this image."""
@@ -126,6 +133,11 @@ class Holds:
                 if held.namespace == name:
                     self._queue.add(held.key)
 
+    def _take_statefulset(self, _name: str, _old: Workload | None, new: Workload | None) -> None:
+        for held in self._held.values():
+            if new is not None and held.owner is not None and held.owner.uid == new.metadata.uid:
+                self._queue.add(held.key)
+
     def _found(self, finding: ImageFinding, reference: ImageReference) -> None:
         image = finding.image
         before, self._known[image] = self._known.get(image), finding
@@ -142,6 +154,9 @@ class Holds:
         """Do what is to be done with one held Pod; come back at its next deadline."""
         held = self._held.get(key)
         if held is None:
+            return
+        if self._is_superseded(held):
+            await self._delete(held)
             return
         namespace = self._namespaces.objects.get(held.namespace)
         judged = self._rules.judge(held, namespace.metadata.labels if namespace else {}, self._known)
@@ -163,7 +178,9 @@ class Holds:
     async def _hold(self, held: Held, judged: Judged, worst: ImageFinding, waited_s: float) -> None:
         """Say why it waits, and mind the deadlines: policy's, and half of its own."""
         self._say(held, reason="ReplicaLagging", action="Hold", note=words.started(worst))
-        policy_s, own_s = judged.settings.hold_deadline_s, hold_limit_s(held, self._jobs)
+        self._say_to_owner(held, worst)
+        job = self._job_of(held)
+        policy_s, own_s = judged.settings.hold_deadline_s, hold_limit_s(held, job)
         late = waited_s >= policy_s
         if (late and judged.settings.hold_releases) or (own_s is not None and waited_s >= own_s):
             note = words.let_go(waited_s, worst)
@@ -174,7 +191,7 @@ class Holds:
             self._metrics.held_pods_overdue.set(len(self._overdue))
             self._say(held, reason="HoldOverdue", action="Hold", note=words.overdue(waited_s, worst), warning=True)
         ahead = [at - waited_s for at in (policy_s, own_s) if at is not None and at > waited_s]
-        if held.job and held.job not in self._jobs:
+        if held.is_of_job and job is None:
             ahead.append(_JOB_S)
         if ahead:
             raise Again(min(max(min(ahead), _LEAST_SLEEP_S), _LONGEST_SLEEP_S))
@@ -191,11 +208,40 @@ class Holds:
         if (now := self._held.get(held.key)) is not None and now.uid == held.uid:
             self._forget(now)
 
+    def _job_of(self, held: Held) -> Workload | None:
+        found = self._owners.find(held.owner, held.namespace) if held.owner is not None and held.is_of_job else None
+        return found if isinstance(found, Workload) else None
+
+    def _is_superseded(self, held: Held) -> bool:
+        """Nothing else replaces a Pod of a StatefulSet that never came to run."""
+        if held.owner is None or held.owner.kind != "StatefulSet":
+            return False
+        owner = self._owners.find(held.owner, held.namespace)
+        return isinstance(owner, Workload) and is_superseded(held.labels, held.name, owner)
+
+    async def _delete(self, held: Held) -> None:
+        """Only the very version that was looked at. Raises KubeError; a Conflict has the next one looked at."""
+        with suppress(NotFound):
+            await self._client.delete(
+                PODS, held.name, namespace=held.namespace, uid=held.uid, resource_version=held.resource_version
+            )
+            owner = "its StatefulSet" if held.owner is None else f"StatefulSet {held.owner.name}"
+            self._say(held, reason="HoldSuperseded", action="Delete", note=words.superseded(owner))
+
+    def _say_to_owner(self, held: Held, worst: ImageFinding) -> None:
+        """One Event for each owner and image, on what people look at."""
+        if held.owner is not None:
+            top = self._owners.top(held.owner, held.namespace)
+            if (once := f"{top.uid}/{worst.image}") not in self._told_owners:
+                self._told_owners[once] = None
+                note = words.owner_waits(worst)
+                self._reports.tell(top, reason="ReplicaLagging", action="Hold", note=note, of=worst.image)
+
     def _say(self, held: Held, *, reason: str, action: str, note: str, warning: bool = False) -> None:
         said = self._said.setdefault(held.key, set())
         if reason not in said:
             said.add(reason)
-            self._reports.tell(held, reason=reason, action=action, note=note, warning=warning)
+            self._reports.tell(held.reference, reason=reason, action=action, note=note, warning=warning)
 
     def _lag_of(self, held: Held) -> ImageFinding | None:
         return next((self._lagged[image] for image in held.images if image in self._lagged), None)

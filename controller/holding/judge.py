@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from controller.holding.gates import Held
 from tidegate.findings import Finding, ImageFinding, Mode
-from tidegate.policy import Decision, Policy, Settings, Subject, decide, mode_of, static_finding
+from tidegate.policy import NAME_LABEL, Decision, Policy, Settings, Subject, decide, mode_of, static_finding
 from tidegate.policy.listing import listed_as
 from tidegate.reference import ImageReference, InvalidReference
-
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +34,14 @@ class Rules:
         reference = listed_as(parsed, self.hosts)
         return reference if reference.domain in self.hosts else None
 
+    def mode(self, namespace: str, labels: Mapping[str, str]) -> Mode:
+        """Of a namespace with these labels."""
+        labels = {**labels, NAME_LABEL: namespace}
+        return mode_of(labels, self.policy.settings_for(labels))
+
     def judge(self, held: Held, labels: Mapping[str, str], known: Mapping[str, ImageFinding]) -> Judged:
         """`labels` are the namespace's, `known` what replicas answered, by image string."""
-        labels = {**labels, _NAMESPACE_LABEL: held.namespace}
+        labels = {**labels, NAME_LABEL: held.namespace}
         settings = self.policy.settings_for(labels)
         subject = Subject(namespace=held.namespace, labels=held.labels, owned_pod=held.owned)
         findings = [self._finding(image, settings, subject, known) for image in held.images]

@@ -1,4 +1,4 @@
-"""Events on held Pods, best effort: each once however often a controller starts, none in the way of a release."""
+"""Events on held Pods and their owners, best effort: each once however often a controller starts, none in the way."""
 
 import hashlib
 import random
@@ -9,7 +9,6 @@ from typing import Never
 
 import structlog
 
-from controller.holding.gates import Held
 from controller.workqueue import WorkQueue
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Forbidden, Invalid, NotFound
@@ -37,24 +36,25 @@ class Reports:
         self._waiting: dict[str, Event] = {}
         self._queue = WorkQueue("events", self._write, workers=_WRITERS, chance=chance)
 
-    def tell(self, held: Held, *, reason: str, action: str, note: str, warning: bool = False) -> None:
-        """Say something about a Pod; the same reason for the same Pod is said once."""
-        log.info("pod.hold", pod=held.key, reason=reason, note=note)
-        name = f"{held.name[:_LONGEST_NAME]}.{hashlib.sha256(f'{held.uid}/{reason}'.encode()).hexdigest()[:16]}"
-        key = f"{held.namespace}/{name}"
+    def tell(
+        self, about: ObjectReference, *, reason: str, action: str, note: str, warning: bool = False, of: str = ""
+    ) -> None:
+        """Say something about an object, in its namespace; the same reason (`of` the same) for it is said once."""
+        log.info("hold.told", kind=about.kind, object=f"{about.namespace}/{about.name}", reason=reason, note=note)
+        once = hashlib.sha256(f"{about.uid}/{reason}/{of}".encode()).hexdigest()[:16]
+        name = f"{about.name[:_LONGEST_NAME]}.{once}"
+        key = f"{about.namespace}/{name}"
         if len(self._waiting) >= _MOST_WAITING:
             return
         self._waiting[key] = Event(
-            metadata=Metadata(name=name, namespace=held.namespace),
+            metadata=Metadata(name=name, namespace=about.namespace),
             event_time=micro_time(self._wall()),
             reporting_controller=CONTROLLER,
             reporting_instance=self._instance,
             action=action,
             reason=reason,
             type="Warning" if warning else "Normal",
-            regarding=ObjectReference(
-                api_version="v1", kind="Pod", namespace=held.namespace, name=held.name, uid=held.uid
-            ),
+            regarding=about,
             note=note,
         )
         self._queue.add(key)

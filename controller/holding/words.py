@@ -42,6 +42,17 @@ def started(finding: ImageFinding) -> str:
     )
 
 
+def owner_waits(finding: ImageFinding) -> str:
+    """Why a workload has no new Pods that run."""
+    image = finding.image[:_LONGEST_IMAGE]
+    return _bounded(f"new Pods are held: {image} is {finding.finding.value}; waiting for {lacking(finding)}")
+
+
+def superseded(owner: str) -> str:
+    """Why a held Pod is deleted."""
+    return _bounded(f"deleted: {owner} has another template by now, and replaces no Pod that waits")
+
+
 def released(waited_s: float, finding: ImageFinding | None) -> str:
     """How long, and for what, if that is still known."""
     words = f"waited {seconds(waited_s)}"

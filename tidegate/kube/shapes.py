@@ -14,10 +14,12 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
+RETRIED_ANNOTATION = f"{GROUP}/retried-at"
+"""On what makes Pods: when the controller last woke it, as what its Pods were refused for had changed."""
 REPLICA_GATE = f"{GROUP}/replica"
+"""The scheduling gate of a Pod whose image is still on its way."""
 DECISION_SECRET = "tidegate-decision"  # noqa: S105 - a name
 """In tidegate's own namespace: the keys by which /mutate signs what it decided; the newest by name signs."""
-"""The scheduling gate of a Pod whose image is still on its way."""
 
 
 class Shape(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -138,6 +140,7 @@ class Workload(Shape, frozen=True):
 
     metadata: Metadata = Metadata()
     spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
 
 
 class SchedulingGate(Shape, frozen=True):
@@ -178,6 +181,28 @@ class Pod(Shape, frozen=True):
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+
+class PodTemplate(Shape, frozen=True):
+    spec: PodSpec = PodSpec()
+
+
+class ReplicaSetSpec(Shape, frozen=True):
+    replicas: int = 1
+    template: PodTemplate = PodTemplate()
+
+
+class ReplicaSetStatus(Shape, frozen=True):
+    replicas: int = 0
+    conditions: list[Condition] = []
+
+
+class ReplicaSet(Shape, frozen=True):
+    """Typed, as there are ten for each Deployment."""
+
+    metadata: Metadata = Metadata()
+    spec: ReplicaSetSpec = ReplicaSetSpec()
+    status: ReplicaSetStatus = ReplicaSetStatus()
 
 
 class LeaseSpec(Shape, frozen=True):

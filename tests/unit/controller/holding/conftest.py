@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,10 +18,13 @@ from controller.holding.judge import Rules
 from controller.holding.mirror import HoldMirror
 from controller.holding.polls import Checker
 from controller.holding.reports import Reports
+from controller.owners.mirror import OwnerMirror
+from controller.owners.wakes import Wakes
 from tidegate.findings import Finding, ImageFinding, Missing, Mode, ReplicaFinding
 from tidegate.kube.client import KubeClient
-from tidegate.kube.resources import PODS
-from tidegate.kube.shapes import REPLICA_GATE, Workload
+from tidegate.kube.reflector import Reflector
+from tidegate.kube.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, STATEFULSETS
+from tidegate.kube.shapes import REPLICA_GATE, RETRIED_ANNOTATION
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.reference import ImageReference
@@ -66,7 +69,6 @@ class Cluster:
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), program="controller"))
     ahead_s: float = 0.0
     """How far the controller's clock on the wall is ahead of the API server's."""
-    jobs: dict[str, Workload] = field(default_factory=dict)
 
     def wall(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.ahead_s)
@@ -76,6 +78,23 @@ class Cluster:
         metadata = {"name": name, "namespace": more.pop("namespace", "default"), **more.pop("metadata", {})}
         spec = {"containers": containers, "schedulingGates": [{"name": gate} for gate in gates], **more}
         self.api.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, plural="pods")
+
+    def owner(self, kind: str, name: str, **parts: Any) -> dict[str, Any]:
+        """Put a workload (`spec`, `status`, `metadata`) and return the reference of a Pod to it."""
+        group, plural = ("batch/v1", "jobs") if kind == "Job" else ("apps/v1", f"{kind.lower()}s")
+        metadata = {"name": name, "namespace": "default", **parts.pop("metadata", {})}
+        made = self.api.put({"apiVersion": group, "kind": kind, "metadata": metadata, **parts}, plural=plural)
+        return {"apiVersion": group, "kind": kind, "name": name, "uid": made["metadata"]["uid"], "controller": True}
+
+    def woken(self) -> set[str]:
+        """Names of the workloads that were woken."""
+        collections = (("apps", "replicasets"), ("apps", "statefulsets"), ("apps", "daemonsets"), ("batch", "jobs"))
+        return {
+            obj["metadata"]["name"]
+            for group, plural in collections
+            for obj in self.api.objects(group, plural)
+            if RETRIED_ANNOTATION in obj["metadata"].get("annotations", {})
+        }
 
     def namespace(self, name: str, **labels: str) -> None:
         metadata = {"name": name, "labels": {key.replace("__", "/"): value for key, value in labels.items()}}
@@ -114,7 +133,12 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(reflector.run(), name=name) for name, reflector in mirror.reflectors()]
             await mirror.synced()
-            jobs: Mapping[str, Workload] = self.jobs
+            workloads = {one: Reflector(self.client, one) for one in (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, JOBS)}
+            running += [tasks.create_task(one.run(), name="owners") for one in workloads.values()]
+            for one in workloads.values():
+                await one.synced.wait()
+            holds_rules = Rules(policy, frozenset({HOST}))
+            owners = OwnerMirror(mirror.replicasets, workloads)
             availability = Availability(
                 self.client, observed=mirror.availabilities, metrics=self.metrics, wall=self.wall, chance=chance
             )
@@ -122,8 +146,8 @@ class Cluster:
                 self.client,
                 pods=mirror.pods,
                 namespaces=mirror.namespaces,
-                jobs=jobs,
-                rules=Rules(policy, frozenset({HOST})),
+                owners=owners,
+                rules=holds_rules,
                 checker=checker or self.replicas,
                 reports=Reports(self.client, instance="test", wall=self.wall, chance=chance),
                 on_finding=availability.found,
@@ -132,8 +156,19 @@ class Cluster:
                 clock=asyncio.get_running_loop().time,
                 chance=chance,
             )
+            wakes = Wakes(
+                self.client,
+                owners=owners,
+                availabilities=mirror.availabilities,
+                namespaces=mirror.namespaces,
+                rules=holds_rules,
+                wall=self.wall,
+                clock=asyncio.get_running_loop().time,
+                chance=chance,
+            )
             holds.start()
-            loops = {**availability.loops(), **holds.loops()}
+            wakes.start()
+            loops = {**availability.loops(), **holds.loops(), **wakes.loops()}
             running += [tasks.create_task(loop(), name=name) for name, loop in loops.items()]
             try:
                 yield holds

@@ -76,7 +76,7 @@ def test_a_deadline_of_its_own_is_halved(own: int | None, job: dict[str, Any] | 
     seen = held({"ownerReferences": [owner]}, schedulingGates=OURS, activeDeadlineSeconds=own)
     assert seen is not None
     assert seen.owned
-    assert hold_limit_s(seen, {} if job is None else {"shop/j": Workload(spec=job)}) == limit
+    assert hold_limit_s(seen, None if job is None else Workload(spec=job)) == limit
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "2026-11-24", "2026-11-24T12:00:00", "2026-13-24T12:00:00Z"])

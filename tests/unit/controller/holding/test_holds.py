@@ -11,7 +11,7 @@ import pytest
 from controller.holding.polls import MOST_PAUSE_S
 from tidegate.findings import Finding, Mode, Verdict
 from tidegate.kube.resources import NAMESPACES, PODS
-from tidegate.kube.shapes import REPLICA_GATE, Workload
+from tidegate.kube.shapes import REPLICA_GATE
 from tidegate.policy import Exemption, Policy, Settings, Tags
 
 DIGEST = "sha256:" + "a" * 64
@@ -225,9 +225,8 @@ async def test_at_the_deadline_a_pod_is_released_where_policy_says_so(held: Any,
 async def test_a_pod_with_a_deadline_of_its_own_is_let_go_at_half_of_it(
     held: Any, eventually: Until, where: str
 ) -> None:
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "nightly", "uid": "u", "controller": True}
+    owner = held.owner("Job", "nightly", spec={"activeDeadlineSeconds": 60})
     own = {"activeDeadlineSeconds": 60} if where == "pod" else {"metadata": {"ownerReferences": [owner]}}
-    held.jobs["default/nightly"] = Workload(spec={"activeDeadlineSeconds": 60})
     held.pod("a", APP, **own)
     held.pod("b", APP)
     held.ahead_s = 31
