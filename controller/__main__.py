@@ -7,40 +7,23 @@ or the configuration is wrong, and with a traceback when a root task ended by it
 import argparse
 import asyncio
 import os
-import random
-import secrets
 import signal
-import socket
 import sys
-import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from controller.budget import Limits
-from controller.core import Controller, Settings
-from controller.costs import FromManifests
-from controller.holding.availability import Availability
-from controller.holding.holds import Holds
-from controller.holding.judge import Rules
-from controller.holding.mirror import HoldMirror
+from controller.copies import Copies
 from controller.holding.polls import REMEMBERED_ABSENCE_S
-from controller.holding.reports import Reports
-from controller.keys import KEY_BYTES, DecisionKeys
-from controller.mirror import Mirror
-from controller.owners.mirror import OwnerMirror
-from controller.owners.wakes import Wakes
+from controller.leading import Desk, lead
 from tidegate import __version__
 from tidegate.completeness import Checker
 from tidegate.completeness.memory import Memory, MemorySettings
 from tidegate.config import Config, ConfigError, load
-from tidegate.config.policy import compile_policy
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.metrics import Metrics
@@ -102,112 +85,19 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics, memory=memory)
         stack.push_async_callback(checker.aclose)
         client = await stack.enter_async_context(KubeClient(cluster))
-        mirror, hold_mirror = Mirror(client), HoldMirror(client)
+        copies = Copies(client)
+        desk = Desk(
+            config=config, client=client, copies=copies, checker=checker, metrics=metrics,
+            namespace=arguments.namespace,
+        )  # fmt: skip
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        for name, reflector in (*mirror.reflectors(), *hold_mirror.reflectors()):
+        for name, reflector in copies.reflectors():
             tasks.create_task(forever(f"watch {name}", reflector.run()), name=f"watch {name}")
         log.info("controller.started", version=__version__, registries=[r.host for r in config.registries])
-        chance = random.SystemRandom()
-        keys = DecisionKeys(
-            client,
-            namespace=arguments.namespace,
-            wall=_now,
-            fresh=partial(secrets.token_bytes, KEY_BYTES),
-            chance=chance,
-        )
-        tasks.create_task(forever("decision keys", keys.run()), name="decision keys")
-        await mirror.synced()
-        controller = Controller(
-            client,
-            mirror,
-            settings=settings_of(config),
-            costs=FromManifests(checker),
-            metrics=metrics,
-            wall=_now,
-            new_id=_new_id,
-            chance=chance,
-        )
-        controller.start()
-        for name, loop in controller.loops().items():
-            tasks.create_task(forever(name, loop()), name=name)
-        await hold_mirror.synced()
-        owners = OwnerMirror(hold_mirror.replicasets, mirror.workloads)
-        availability, holds = holding(
-            client, hold_mirror, config=config, owners=owners, checker=checker, metrics=metrics, chance=chance
-        )
-        wakes = waking(client, hold_mirror, config=config, owners=owners, chance=chance)
-        holds.start()
-        wakes.start()
-        for name, loop in {**availability.loops(), **holds.loops(), **wakes.loops()}.items():
-            tasks.create_task(forever(name, loop()), name=name)
+        tasks.create_task(forever("lead", lead(desk)), name="lead")
+        await copies.synced()
         ready.set()
         log.info("controller.ready")
-
-
-def holding(
-    client: KubeClient,
-    mirror: HoldMirror,
-    *,
-    config: Config,
-    owners: OwnerMirror,
-    checker: Checker,
-    metrics: Metrics,
-    chance: random.Random,
-) -> tuple[Availability, Holds]:
-    """What looks after held Pods, and what writes down where their images are. The mirror is synced."""
-    availability = Availability(client, observed=mirror.availabilities, metrics=metrics, wall=_now, chance=chance)
-    holds = Holds(
-        client,
-        pods=mirror.pods,
-        namespaces=mirror.namespaces,
-        owners=owners,
-        rules=rules_of(config),
-        checker=checker,
-        reports=Reports(client, instance=socket.gethostname()[:128], wall=_now, chance=chance),
-        on_finding=availability.found,
-        metrics=metrics,
-        wall=_now,
-        clock=asyncio.get_running_loop().time,
-        chance=chance,
-    )
-    return availability, holds
-
-
-def waking(
-    client: KubeClient, mirror: HoldMirror, *, config: Config, owners: OwnerMirror, chance: random.Random
-) -> Wakes:
-    """What wakes the owners of refused Pods. The mirror is synced."""
-    return Wakes(
-        client,
-        owners=owners,
-        availabilities=mirror.availabilities,
-        namespaces=mirror.namespaces,
-        rules=rules_of(config),
-        wall=_now,
-        clock=asyncio.get_running_loop().time,
-        chance=chance,
-    )
-
-
-def rules_of(config: Config) -> Rules:
-    """By what the verdict on a held Pod is taken again."""
-    return Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries))
-
-
-def settings_of(config: Config) -> Settings:
-    """The part of the file that the pre-puller needs. Platforms that nobody wrote down exclude no node."""
-    return Settings(
-        limits={
-            registry.host: Limits(
-                in_flight=registry.pulls.in_flight,
-                rate=registry.pulls.requests_per_second,
-                burst=registry.pulls.burst,
-            )
-            for registry in config.registries
-        },
-        per_node=config.pre_pull.per_node,
-        platforms=tuple(config.cluster.platforms) if "platforms" in config.cluster.model_fields_set else (),
-    )
 
 
 def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
@@ -221,14 +111,6 @@ def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
         "--namespace", default=namespace, metavar="NAME", help="tidegate's own; default: POD_NAMESPACE, else tidegate"
     )
     return Arguments(**vars(parser.parse_args(argv)))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 if __name__ == "__main__":

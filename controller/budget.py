@@ -53,14 +53,14 @@ class Ending(Enum):
 
 
 class Budget:
-    """See the module. `drained`: what was granted before this process began is unknown, so begin with nothing."""
+    """See the module."""
 
-    def __init__(self, limits: Limits, *, now: float, drained: bool = False) -> None:
+    def __init__(self, limits: Limits, *, now: float) -> None:
         self.limits = limits
         self._floor = limits.rate * FLOOR_SHARE
         self._limit = limits.in_flight
         self._rate = limits.rate
-        self._level = 0.0 if drained else float(limits.burst)
+        self._level = float(limits.burst)
         self._now = now
         self._paused_until = -math.inf
         self._stepped_down_at = -math.inf
@@ -109,6 +109,11 @@ class Budget:
     def adopt(self, pull: str) -> None:
         """Count a pull that was granted before this process began: in flight, its requests long spent."""
         self._granted_at.setdefault(pull, -math.inf)
+
+    def drain(self, now: float) -> None:
+        """Begin with nothing: what others granted before is not known."""
+        self._advance(now)
+        self._level = min(self._level, 0.0)
 
     def charge(self, requests: int, now: float) -> None:
         """Take requests that are no pull's out of the bucket: what the controller itself asks of the registry."""

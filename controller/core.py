@@ -54,7 +54,7 @@ class Settings:
 
 
 class Controller:
-    """Make it once the mirror is synced, call `start`, and run what `loops` names."""
+    """Call `start` once the mirror is synced, and run what `loops` names."""
 
     def __init__(
         self,
@@ -73,19 +73,8 @@ class Controller:
         self._books = Books(metrics)
         self._wall = wall
         self._clock = asyncio.get_running_loop().time
-        before = outstanding(
-            mirror.nodepulls.objects.values(), hosts=settings.limits.keys(), wall=wall(), now=self._clock()
-        )
-        self._budgets = {
-            host: Budget(limits, now=self._clock(), drained=host in before.drained)
-            for host, limits in settings.limits.items()
-        }
+        self._budgets = {host: Budget(limits, now=self._clock()) for host, limits in settings.limits.items()}
         self._grants = Grants(self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance)
-        for granted in before.live:
-            self._grants.adopt(granted)
-            node = mirror.nodes.objects.get(granted.node)
-            if node is None or node.metadata.uid != mirror.nodepulls.objects[granted.node].spec.node_uid:
-                self._grants.forget_node(granted.node, self._clock())
         self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
         self._derived: dict[str, Derived] = {}
         self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
@@ -111,10 +100,23 @@ class Controller:
 
     def start(self) -> None:
         """Take in all that is there, and every change from now on."""
+        self._take_over()
         for reflector, take in self._takes():
             for key, value in reflector.objects.items():
                 take(key, None, value)
             reflector.subscribe(take)
+
+    def _take_over(self) -> None:
+        """Take in what was granted before this began."""
+        nodepulls, now = self._mirror.nodepulls.objects, self._clock()
+        before = outstanding(nodepulls.values(), hosts=self._budgets.keys(), wall=self._wall(), now=now)
+        for host in before.drained:
+            self._budgets[host].drain(now)
+        for granted in before.live:
+            self._grants.adopt(granted)
+            node = self._mirror.nodes.objects.get(granted.node)
+            if node is None or node.metadata.uid != nodepulls[granted.node].spec.node_uid:
+                self._grants.forget_node(granted.node, now)
 
     # What the writers of objects ask
 

@@ -8,10 +8,10 @@ import asyncio
 import base64
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Never
+from typing import Any, Never
 
 import structlog
 
@@ -61,6 +61,10 @@ class DecisionKeys:
         self._wall = wall
         self._fresh = fresh
         self._chance = chance
+
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
+        """What has to run for ever, with its name."""
+        return {"decision keys": self.run}
 
     async def run(self) -> Never:
         """Look after it until cancelled."""

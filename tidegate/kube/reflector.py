@@ -16,7 +16,7 @@ Guarantees:
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -119,7 +119,19 @@ class Reflector(Generic[T]):
     def subscribe(self, on_change: OnChange[T]) -> Callable[[], None]:
         """Be told of every change from now on; returns what ends it. Objects that are already here are not told."""
         self._subscribers.append(on_change)
-        return lambda: self._subscribers.remove(on_change)
+
+        def leave() -> None:
+            self._subscribers = [told for told in self._subscribers if told is not on_change]
+
+        return leave
+
+    def subscribers(self) -> tuple[OnChange[T], ...]:
+        """Who is told now."""
+        return tuple(self._subscribers)
+
+    def keep(self, subscribers: Collection[OnChange[T]]) -> None:
+        """Tell nobody but these any more."""
+        self._subscribers = [told for told in self._subscribers if told in subscribers]
 
     async def changed(self, since: int | None = None) -> int:
         """Wait until `revision` is past `since` (default: past what it is now); returns it.

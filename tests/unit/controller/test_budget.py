@@ -50,7 +50,8 @@ def test_one_pull_cannot_be_granted_twice() -> None:
 
 
 def test_adopted_pulls_count_and_a_drained_bucket_begins_with_nothing() -> None:
-    budget = Budget(Limits(in_flight=2, rate=20.0, burst=10), now=100.0, drained=True)
+    budget = Budget(Limits(in_flight=2, rate=20.0, burst=10), now=100.0)
+    budget.drain(100.0)
     budget.adopt("before")
     budget.adopt("before")
     assert (budget.in_flight, budget.wait(10, 100.0)) == (1, pytest.approx(0.5))
@@ -169,7 +170,9 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(limits=LIMITS_ANY, drained=st.booleans())
     def begin(self, limits: Limits, drained: bool) -> None:  # noqa: FBT001  hypothesis passes it
         self.limits, self.live = limits, []
-        self.budget = Budget(limits, now=self.now, drained=drained)
+        self.budget = Budget(limits, now=self.now)
+        if drained:
+            self.budget.drain(self.now)
 
     @rule(seconds=st.floats(-5, 90))
     def time_passes(self, seconds: float) -> None:

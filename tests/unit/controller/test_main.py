@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from controller.__main__ import main, settings_of
+from controller.__main__ import main
 from controller.budget import Limits
+from controller.leading import settings_of
 from tidegate.config import parse
 from tidegate.testing.apiserver import ApiServerDouble
 

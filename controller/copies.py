@@ -1,0 +1,42 @@
+"""The local copies of what the controller looks at, kept current on stand-bys too: a new leader knows the cluster.
+
+What the leader is told of changes is its own affair, and ends with its work: `told_while` takes back every
+subscription that was made inside it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from controller.holding.mirror import HoldMirror
+from controller.mirror import Mirror
+from tidegate.kube.client import KubeClient
+from tidegate.kube.reflector import Reflector
+
+
+class Copies:
+    """A mirror for each part that needs one; somebody has to run all their reflectors."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self.pulls = Mirror(client)
+        self.holds = HoldMirror(client)
+
+    def reflectors(self) -> Iterator[tuple[str, Reflector[Any]]]:
+        """All, each with its name."""
+        for mirror in (self.pulls, self.holds):
+            yield from mirror.reflectors()
+
+    async def synced(self) -> None:
+        """Wait until there is all that the leader's work needs."""
+        for mirror in (self.pulls, self.holds):
+            await mirror.synced()
+
+    @contextmanager
+    def told_while(self) -> Iterator[None]:
+        """Whoever subscribes meanwhile is told of changes until the end of this, and no longer."""
+        before = [(reflector, reflector.subscribers()) for _, reflector in self.reflectors()]
+        try:
+            yield
+        finally:
+            for reflector, subscribers in before:
+                reflector.keep(subscribers)

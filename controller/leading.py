@@ -1,0 +1,190 @@
+"""What a leader does: the rooms, and how they are furnished. To add one, write its line in `rooms`.
+
+A room is built from the `Desk`, is started once the copies that it reads are whole, and runs until the leader's work
+ends. It keeps nothing that the next leader could not find in the API server.
+"""
+
+import asyncio
+import random
+import secrets
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Never
+
+import structlog
+
+from controller.budget import Limits
+from controller.copies import Copies
+from controller.core import Controller, Settings
+from controller.costs import FromManifests
+from controller.holding.availability import Availability
+from controller.holding.holds import Holds
+from controller.holding.judge import Rules
+from controller.holding.reports import Reports
+from controller.keys import KEY_BYTES, DecisionKeys
+from controller.owners.mirror import OwnerMirror
+from controller.owners.wakes import Wakes
+from tidegate.completeness import Checker
+from tidegate.config import Config
+from tidegate.config.policy import compile_policy
+from tidegate.kube.client import KubeClient
+from tidegate.metrics import Metrics
+from tidegate.process.roots import forever
+
+log = structlog.get_logger()
+
+Loops = Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]
+
+
+def now() -> datetime:
+    """The time of day, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What rooms are furnished with."""
+
+    config: Config
+    client: KubeClient
+    copies: Copies
+    checker: Checker
+    metrics: Metrics
+    namespace: str
+    """tidegate's own."""
+    wall: Callable[[], datetime] = now
+    chance: random.Random = field(default_factory=random.SystemRandom)
+
+
+async def _at_once() -> None:
+    """For rooms that read no copies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """One part of the work. `start` returns at once; `loops` run for ever, each with its name."""
+
+    loops: Callable[[], Loops]
+    start: Callable[[], None] = lambda: None
+    after: Callable[[], Awaitable[None]] = _at_once
+    """Returns when the copies that it reads are whole."""
+
+
+def rooms(desk: Desk) -> list[Room]:
+    """All that a leader does."""
+    copies = desk.copies
+    keys, pulls, availability = _keys(desk), _pulls(desk), _availability(desk)
+    owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
+    holds, wakes = _holds(desk, owners, availability), _wakes(desk, owners)
+    return [
+        Room(loops=keys.loops),
+        Room(loops=pulls.loops, start=pulls.start, after=copies.pulls.synced),
+        Room(loops=availability.loops, after=copies.holds.synced),
+        Room(loops=holds.loops, start=holds.start, after=copies.synced),
+        Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
+    ]
+
+
+async def lead(desk: Desk, furnish: Callable[[Desk], Iterable[Room]] = rooms) -> Never:
+    """Do all of it, until cancelled."""
+    with desk.copies.told_while():
+        async with asyncio.TaskGroup() as tasks:
+            for room in furnish(desk):
+                tasks.create_task(_open(room, tasks))
+            await asyncio.Event().wait()
+    raise AssertionError  # nothing sets that event
+
+
+async def _open(room: Room, tasks: asyncio.TaskGroup) -> None:
+    await room.after()
+    room.start()
+    for name, loop in room.loops().items():
+        tasks.create_task(forever(name, loop()), name=name)
+
+
+def _keys(desk: Desk) -> DecisionKeys:
+    return DecisionKeys(
+        desk.client,
+        namespace=desk.namespace,
+        wall=desk.wall,
+        fresh=partial(secrets.token_bytes, KEY_BYTES),
+        chance=desk.chance,
+    )
+
+
+def _pulls(desk: Desk) -> Controller:
+    return Controller(
+        desk.client,
+        desk.copies.pulls,
+        settings=settings_of(desk.config),
+        costs=FromManifests(desk.checker),
+        metrics=desk.metrics,
+        wall=desk.wall,
+        new_id=lambda: uuid.uuid4().hex,
+        chance=desk.chance,
+    )
+
+
+def _availability(desk: Desk) -> Availability:
+    return Availability(
+        desk.client,
+        observed=desk.copies.holds.availabilities,
+        metrics=desk.metrics,
+        wall=desk.wall,
+        chance=desk.chance,
+    )
+
+
+def _holds(desk: Desk, owners: OwnerMirror, availability: Availability) -> Holds:
+    return Holds(
+        desk.client,
+        pods=desk.copies.holds.pods,
+        namespaces=desk.copies.holds.namespaces,
+        owners=owners,
+        rules=rules_of(desk.config),
+        checker=desk.checker,
+        reports=Reports(desk.client, instance=socket.gethostname()[:128], wall=desk.wall, chance=desk.chance),
+        on_finding=availability.found,
+        metrics=desk.metrics,
+        wall=desk.wall,
+        clock=asyncio.get_running_loop().time,
+        chance=desk.chance,
+    )
+
+
+def _wakes(desk: Desk, owners: OwnerMirror) -> Wakes:
+    return Wakes(
+        desk.client,
+        owners=owners,
+        availabilities=desk.copies.holds.availabilities,
+        namespaces=desk.copies.holds.namespaces,
+        rules=rules_of(desk.config),
+        wall=desk.wall,
+        clock=asyncio.get_running_loop().time,
+        chance=desk.chance,
+    )
+
+
+def rules_of(config: Config) -> Rules:
+    """By what the verdict on a held Pod is taken again."""
+    return Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries))
+
+
+def settings_of(config: Config) -> Settings:
+    """The part of the file that the pre-puller needs. Platforms that nobody wrote down exclude no node."""
+    return Settings(
+        limits={
+            registry.host: Limits(
+                in_flight=registry.pulls.in_flight,
+                rate=registry.pulls.requests_per_second,
+                burst=registry.pulls.burst,
+            )
+            for registry in config.registries
+        },
+        per_node=config.pre_pull.per_node,
+        platforms=tuple(config.cluster.platforms) if "platforms" in config.cluster.model_fields_set else (),
+    )
