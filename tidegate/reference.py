@@ -21,6 +21,8 @@ from typing import NewType, Self
 Digest = NewType("Digest", str)
 """`algorithm:hexadecimals`, validated by `parse_digest` or by having been computed here."""
 
+DEFAULT_TAG = "latest"
+"""What runtimes pull where a reference has neither tag nor digest."""
 PATH_LIMIT = 255
 TEXT_LIMIT = 160
 """Characters of a refused text that its error carries; texts may be megabytes."""

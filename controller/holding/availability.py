@@ -4,7 +4,6 @@ Written only when something changed. An object that nobody waits for any more is
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ import structlog
 
 from controller.holding.gates import moment
 from controller.workqueue import WorkQueue
-from tidegate.completeness.checker import DEFAULT_TAG
+from tidegate.availability import name_of, spec_of
 from tidegate.findings import Finding, ImageFinding, ReplicaFinding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
@@ -46,21 +45,6 @@ _WRITERS = 4
 class _Fact:
     spec: ImageAvailabilitySpec
     replicas: tuple[ReplicaFinding, ...]
-
-
-def spec_of(reference: ImageReference, image: str) -> ImageAvailabilitySpec:
-    """Where there is a digest, the tag does not count, as on the node."""
-    digest = reference.digest or ""
-    tag = "" if digest else reference.tag or DEFAULT_TAG
-    return ImageAvailabilitySpec(
-        registry=reference.domain, repository=reference.path, digest=digest, tag=tag, image=image
-    )
-
-
-def name_of(spec: ImageAvailabilitySpec) -> str:
-    """One for each registry, repository and digest (or tag)."""
-    key = "\0".join((spec.registry, spec.repository, spec.digest or f":{spec.tag}"))
-    return f"img-{hashlib.sha256(key.encode()).hexdigest()[:52]}"
 
 
 def status_of(

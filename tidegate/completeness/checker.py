@@ -18,7 +18,7 @@ from tidegate.completeness.memory import Memory
 from tidegate.completeness.walk import PullCost
 from tidegate.findings import FAILURES, FINDINGS_WORST_FIRST, Finding, ImageFinding, ReplicaFinding
 from tidegate.metrics import Metrics
-from tidegate.reference import Digest, ImageReference
+from tidegate.reference import DEFAULT_TAG, Digest, ImageReference
 from tidegate.registry.errors import (
     Mismatch,
     NotFound,
@@ -31,9 +31,6 @@ from tidegate.registry.errors import (
 )
 from tidegate.replicas.registries import RegistryReplicas
 from tidegate.replicas.replica import Replica
-
-DEFAULT_TAG = "latest"
-"""What runtimes pull where a reference has neither tag nor digest."""
 
 Ask = Callable[[Replica, float], Awaitable[ReplicaFinding]]
 """A question to one replica, with the loop's time by which it must be answered."""

@@ -8,32 +8,16 @@ from typing import Any
 
 import pytest
 
-from controller.holding.availability import Availability, name_of, spec_of, status_of
+from controller.holding.availability import Availability, status_of
 from tidegate.findings import Finding, Missing, ReplicaFinding
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import IMAGEAVAILABILITIES
 from tidegate.kube.shapes import ImageAvailabilityStatus
-from tidegate.reference import ImageReference
 
 DIGEST = "sha256:" + "a" * 64
 APP = f"r.example/app@{DIGEST}"
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Until = Callable[..., Awaitable[None]]
-
-
-def names(*texts: str) -> set[str]:
-    return {name_of(spec_of(ImageReference.parse(text), text)) for text in texts}
-
-
-def test_a_name_is_one_of_registry_repository_and_digest() -> None:
-    assert len(names(APP, f"r.example/app:1@{DIGEST}", f"r.example/app:2@{DIGEST}")) == 1
-    assert len(names("r.example/app", "r.example/app:latest")) == 1
-    assert (
-        len(names(APP, f"r.example/web@{DIGEST}", f"s.example/app@{DIGEST}", "r.example/app:1", "r.example/app:2")) == 5
-    )
-    (name,) = names(APP)
-    assert name.startswith("img-")
-    assert len(name) == 56
 
 
 def test_a_status_changes_only_when_a_replica_does() -> None:
