@@ -20,11 +20,11 @@ from typing import Any, Never
 import msgspec
 import structlog
 
-from controller.holding.availability import name_of, spec_of
 from controller.holding.judge import Rules
 from controller.owners.mirror import OwnerMirror
 from controller.owners.states import is_refused
 from controller.workqueue import Again, WorkQueue
+from tidegate.availability import name_of, spec_of
 from tidegate.findings import Mode
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound
