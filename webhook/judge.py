@@ -227,7 +227,7 @@ def _together(one: Decision, other: Decision) -> Decision:
     """About all the images of both; either may be about none."""
     if not one.judged or not other.judged:
         return one if one.judged else other
-    return decided((*one.judged, *other.judged), grandfathered=one.grandfathered or other.grandfathered)
+    return decided((*one.judged, *other.judged), grandfathered=one.grandfathered | other.grandfathered)
 
 
 def _waiting(checker: Checker, asking: Mapping[str, ImageReference]) -> Decision:

@@ -47,8 +47,10 @@ class Subject:
     holding: Holding = Holding.POSSIBLE
     runs_already: frozenset[str] = frozenset()
     """Image strings known to have run in this namespace before; empty where nobody knows."""
+    runs_in_cluster: frozenset[str] = frozenset()
+    """The same of any namespace."""
     owned_pod: bool = False
-    """A Pod with a controller owner: its workload was admitted before."""
+    """A Pod with a controller owner, at its creation: its workload was admitted before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Decision:
     worst: ImageFinding
     """Whose finding speaks for the review."""
     judged: tuple[tuple[ImageFinding, Verdict], ...]
-    grandfathered: bool = False
+    grandfathered: frozenset[str] = frozenset()
+    """Images that only warn because they ran here before."""
 
 
 def static_finding(
@@ -100,11 +103,22 @@ def verdict_of(finding: ImageFinding, *, settings: Settings, subject: Subject) -
     """Policy's choice for one image. Failures pass with a warning where the image is known, and wait elsewhere."""
     verdict = settings.verdicts.get(finding.finding) or DEFAULT_VERDICTS.get(finding.finding)
     if verdict is None:  # one of FAILURES, and nothing was chosen for it
-        known = finding.known_before or finding.image in subject.runs_already
-        verdict = Verdict.WARN if known else Verdict.HOLD
+        verdict = Verdict.WARN if _is_known(finding, subject) else Verdict.HOLD
     if subject.holding is Holding.POSSIBLE:
         return verdict
     return _without_holding(finding.finding, verdict, settings.cannot_hold, subject.holding)
+
+
+def _is_known(finding: ImageFinding, subject: Subject) -> bool:
+    """Whether an image that nobody could ask about was there before.
+
+    That somebody else may read it says nothing about who is refused: only what ran in the same namespace does.
+    """
+    if finding.image in subject.runs_already:
+        return True
+    return finding.finding is not Finding.UNAUTHORIZED and (
+        finding.known_before or finding.image in subject.runs_in_cluster
+    )
 
 
 def _without_holding(finding: Finding, verdict: Verdict, cannot_hold: CannotHold, holding: Holding) -> Verdict:
@@ -120,16 +134,17 @@ def _without_holding(finding: Finding, verdict: Verdict, cannot_hold: CannotHold
 def decide(findings: Iterable[ImageFinding], *, settings: Settings, subject: Subject) -> Decision:
     """The verdict of a review; one without images is allowed as `exempt`."""
     judged = []
-    grandfathered = False
+    grandfathered = set()
     for finding in findings:
         verdict = verdict_of(finding, settings=settings, subject=subject)
         if verdict in {Verdict.DENY, Verdict.HOLD} and _ran_before(finding, settings, subject):
-            verdict, grandfathered = Verdict.WARN, True
+            verdict = Verdict.WARN
+            grandfathered.add(finding.image)
         judged.append((finding, verdict))
-    return decided(judged, grandfathered=grandfathered)
+    return decided(judged, grandfathered=frozenset(grandfathered))
 
 
-def decided(judged: Sequence[tuple[ImageFinding, Verdict]], *, grandfathered: bool = False) -> Decision:
+def decided(judged: Sequence[tuple[ImageFinding, Verdict]], *, grandfathered: frozenset[str] = frozenset()) -> Decision:
     """The decision that follows when each image has its verdict."""
     if not judged:
         return Decision(Verdict.ALLOW, ImageFinding("", Finding.EXEMPT), ())
@@ -138,5 +153,5 @@ def decided(judged: Sequence[tuple[ImageFinding, Verdict]], *, grandfathered: bo
 
 
 def _ran_before(finding: ImageFinding, settings: Settings, subject: Subject) -> bool:
-    """What runs goes on running: a drained node's replacement Pod is a CREATE."""
+    """What runs goes on running, whatever is found now: a drained node's replacement Pod is a CREATE."""
     return settings.grandfather and subject.owned_pod and finding.image in subject.runs_already

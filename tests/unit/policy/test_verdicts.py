@@ -44,9 +44,10 @@ def verdict(
     chosen: dict[Finding, Verdict] | None = None,
     known_before: bool = False,
     runs_already: frozenset[str] = frozenset(),
+    runs_in_cluster: frozenset[str] = frozenset(),
 ) -> Verdict:
     settings = Settings(cannot_hold=cannot_hold, verdicts=chosen or {})
-    subject = Subject(holding=holding, runs_already=runs_already)
+    subject = Subject(holding=holding, runs_already=runs_already, runs_in_cluster=runs_in_cluster)
     return verdict_of(
         ImageFinding("r.example/a", finding, known_before=known_before), settings=settings, subject=subject
     )
@@ -64,19 +65,26 @@ def test_a_finding_has_its_default(
     assert verdict(finding, holding=holding, cannot_hold=cannot_hold) is expected
 
 
+APP = frozenset({"r.example/a"})
+
+
 @pytest.mark.parametrize("finding", sorted(FAILURES))
 @pytest.mark.parametrize(
-    "known",
+    "known, excuses_a_refusal",
     [
-        pytest.param({"known_before": True}, id="was complete before"),
-        pytest.param({"runs_already": frozenset({"r.example/a"})}, id="runs already"),
+        pytest.param({"known_before": True}, False, id="was complete before"),
+        pytest.param({"runs_in_cluster": APP}, False, id="runs in another namespace"),
+        pytest.param({"runs_already": APP}, True, id="runs in this namespace"),
     ],
 )
-@pytest.mark.parametrize("cannot_hold", [CannotHold.DEFAULT, CannotHold.WARN])
 def test_a_failure_warns_about_an_image_that_is_known(
-    finding: Finding, known: dict[str, object], cannot_hold: CannotHold
+    finding: Finding, known: dict[str, object], *, excuses_a_refusal: bool
 ) -> None:
-    assert verdict(finding, cannot_hold=cannot_hold, **known) is W  # type: ignore[arg-type]
+    """That somebody else may read it says nothing about a credential that was refused."""
+    excused = excuses_a_refusal or finding is not Finding.UNAUTHORIZED
+    assert verdict(finding, **known) is (W if excused else H)  # type: ignore[arg-type]
+    for cannot_hold in (CannotHold.DEFAULT, CannotHold.WARN):
+        assert verdict(finding, holding=NEVER, cannot_hold=cannot_hold, **known) is W  # type: ignore[arg-type]
 
 
 def test_another_image_that_runs_excuses_nothing() -> None:
