@@ -90,6 +90,35 @@ class CredentialProviderAuth(ConfigModel):
     """The folder of the plugins, as kubelet's --image-credential-provider-bin-dir."""
 
 
+class AzureAuth(ConfigModel):
+    """An identity of Entra, at Azure Container Registry."""
+
+    identity: Literal["auto", "workload", "managed"] = "auto"
+    """`auto`: the workload identity of the Pod where it has one, else the managed identity."""
+    client_id: Annotated[str, Field(min_length=1)] | None = None
+    """Of an identity of several; default AZURE_CLIENT_ID, or the only one."""
+    tenant_id: Annotated[str, Field(min_length=1)] | None = None
+    """Default AZURE_TENANT_ID."""
+
+    @model_validator(mode="after")
+    def _a_managed_identity_knows_its_tenant(self) -> Self:
+        if self.identity == "managed" and self.tenant_id is not None:
+            message = "tenantId: a managed identity has one already; leave it out"
+            raise ValueError(message)
+        return self
+
+
+class EcrAuth(ConfigModel):
+    """The AWS identity of the Pod, at ECR."""
+
+
+class ArtifactRegistryAuth(ConfigModel):
+    """A Google identity, at Artifact Registry."""
+
+    credentials_file: Annotated[str, Field(min_length=1)] | None = None
+    """A service account's key or a workload identity federation's configuration. Default: the metadata server."""
+
+
 class AuthConfig(ConfigModel):
     """One way to be somebody: exactly one key."""
 
@@ -97,12 +126,20 @@ class AuthConfig(ConfigModel):
     basic: BasicAuth | None = None
     docker_config: DockerConfigAuth | None = None
     credential_provider: CredentialProviderAuth | None = None
+    azure: AzureAuth | None = None
+    ecr: EcrAuth | None = None
+    artifact_registry: ArtifactRegistryAuth | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        ways = (self.anonymous, self.basic, self.docker_config, self.credential_provider)
+        ways = (
+            self.anonymous, self.basic, self.docker_config, self.credential_provider,
+            self.azure, self.ecr, self.artifact_registry,
+        )  # fmt: skip
         if sum(way is not None for way in ways) != 1:
-            message = "give exactly one of anonymous, basic, dockerConfig, credentialProvider"
+            message = (
+                "give exactly one of anonymous, basic, dockerConfig, credentialProvider, azure, ecr, artifactRegistry"
+            )
             raise ValueError(message)
         return self
 

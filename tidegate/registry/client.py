@@ -102,7 +102,9 @@ class ReplicaClient:
             raise RuntimeError(message)
         self._now = asyncio.get_running_loop().time
         trusted = await trust(self._config)
-        self._sources = await open_sources(self._auth, clock=self._now, timeouts=self._timeouts)
+        self._sources = await open_sources(
+            self._auth, endpoint=self._endpoint, clock=self._now, timeouts=self._timeouts
+        )
         for source in self._sources:
             self._stack.push_async_callback(source.aclose)
         session = await self._stack.enter_async_context(open_session(self._limits, self._timeouts))

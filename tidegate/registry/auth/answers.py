@@ -17,6 +17,8 @@ import msgspec
 from tidegate.registry.bounds import TOKEN_CHARACTERS
 
 _DEFAULT_S = 60.0
+_REFRESH_S = 3 * 3600.0
+"""As ACR documents it, for one that does not say; a longer life is not believed."""
 _LONGEST_S = 24 * 3600.0
 _PARTS_OF_A_JWT = 3
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+", re.ASCII)
@@ -37,6 +39,20 @@ class Grant:
     lives_s: float
     may_pull: bool | None
     """Whether pull on the scope was granted; None when neither the answer nor the token says."""
+
+
+def parse_refresh(body: bytes, *, now: float) -> Grant:
+    """Read ACR's answer to an exchange at `now` (Unix seconds): a refresh token. Raises NoToken."""
+    answer = _object(body)
+    token = answer.get("refresh_token") if answer is not None else None
+    if not isinstance(token, str) or not token:
+        message = "no refresh_token"
+        raise NoToken(message)
+    if len(token) > TOKEN_CHARACTERS or not _HEADER_SAFE.fullmatch(token):
+        message = f"a refresh token of {len(token)} characters that cannot be one"
+        raise NoToken(message)
+    lives = _jwt_seconds(_claims(token), now=now)
+    return Grant(token, min(max(_REFRESH_S if lives is None else lives, 0.0), _REFRESH_S), None)
 
 
 def parse_grant(body: bytes, *, scope: str, now: float) -> Grant:

@@ -26,6 +26,15 @@ class CredentialKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """An identity that is no user with a password: its token is what ACR takes in exchange for one of its own."""
+
+    token: Callable[[], Awaitable[str]] = field(repr=False)
+    """Raises NoCredential."""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """What one entry of `auth` gives, known by the entry's place in the list."""
 
@@ -36,6 +45,7 @@ class Credential:
     password_file: str | None = None
     origin: str = ""
     """Where it was found, for entries that may give several."""
+    exchange: Exchange | None = field(default=None, repr=False, compare=False)
 
     key: CredentialKey = field(init=False, repr=False, compare=False)
     """What is remembered under it (tokens, refusals) does not outlive a changed password."""
@@ -88,6 +98,9 @@ class Secrets:
         """The name and password of a credential, None for the anonymous one. Raises Unauthorized."""
         if credential.username is None:
             return None
+        if credential.exchange is not None:
+            detail = "a user name and a password are wanted, and an Azure identity is neither"
+            raise Unauthorized(detail, replica=self._replica)
         if credential.password_file is None:
             return UserPassword(credential.username, credential.password or "")
         try:

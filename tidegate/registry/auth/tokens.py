@@ -1,7 +1,7 @@
 """Bearer tokens of one replica: fetched once for all who need them, remembered until shortly before they expire.
 
 With a secret: POST (form, grant_type=password; distribution's oauth.md), then GET with Basic only where the POST got
-400, 401, 404 or 405. Without one: GET. No redirect of a realm is followed.
+400, 401, 404 or 405. Without one: GET. With an Azure identity: as `acr` has it. No redirect of a realm is followed.
 
 The scope is always pull on the repository that is asked about. A scope that a challenge names is not followed: with
 it a replica could have us fetch tokens for other repositories and hand them over.
@@ -21,6 +21,7 @@ from yarl import URL
 
 from tidegate.registry import hosts
 from tidegate.registry.answer import Answer
+from tidegate.registry.auth.acr import Place, RefreshTokens
 from tidegate.registry.auth.answers import Grant, NoToken, parse_grant
 from tidegate.registry.auth.credentials import Credential, CredentialKey, Secrets, UserPassword
 from tidegate.registry.auth.realms import refusal
@@ -84,6 +85,9 @@ class Tokens:
             _MEMORY_BYTES, getsizeof=lambda token: _ENTRY_BYTES + len(token.value)
         )
         self._flights: Flights[TokenKey, Token] = Flights("token")
+        self._refresh = RefreshTokens(
+            transport=transport, timeouts=timeouts, replica=replica, refused=self._error_of, wall=wall
+        )
 
     async def get(
         self, credential: Credential, demand: Demand, scope: str, on_request: Callable[[], None] | None = None
@@ -100,10 +104,13 @@ class Tokens:
         key = TokenKey(credential.key, demand, scope)
         if self._known.get(key) is token:
             del self._known[key]
+            if credential.exchange is not None:
+                self._refresh.drop(Place(credential.key, *demand))
 
     async def aclose(self) -> None:
         """End what is in flight."""
         await self._flights.aclose()
+        await self._refresh.aclose()
 
     async def _fetch(self, key: TokenKey, credential: Credential, on_request: Callable[[], None] | None) -> Token:
         async with bounded(self._replica, self._timeouts.total_s):
@@ -119,6 +126,9 @@ class Tokens:
         secret = not credential.is_anonymous
         if reason := refusal(realm, endpoint=self._endpoint, token_hosts=self._token_hosts, secret=secret):
             raise Unauthorized(reason, replica=self._replica)
+        if (exchange := credential.exchange) is not None:
+            place = Place(credential.key, *key.demand)
+            return self._read(await self._refresh.access(place, credential, exchange, key.scope, call), key)
         who = await self._secrets.of(credential)
         if who is None:
             answer = await self._transport.ask_there(_by_get(key), call)
