@@ -118,7 +118,7 @@ def test_a_wrong_value_is_named_by_its_path(base: str, more: str, path: str, wor
         ("auth: [{azure: {identity: managed, tenantId: t}}]", ".auth[0].azure", "leave it out"),
         ("auth: [{azure: {}, ecr: {}}]", ".auth[0]", "exactly one of"),
         ("auth: [{ecr: {region: eu-west-1}}]", ".auth[0].ecr.region", "unknown key"),
-        ("auth: [{artifactRegistry: {credentialsFile: ''}}]", ".auth[0].artifactRegistry.credentialsFile", "at least 1"),
+        ("auth: [{artifactRegistry: {credentialsFile: ''}}]", ".auth[0].artifactRegistry.credentialsFile", "least 1"),
         ("auth: [{anonymous: {}, basic: {username: u, password: p}}]", ".auth[0]", "exactly one of"),
         ("auth: [{anonymous: {}, dockerConfig: {file: f}}]", ".auth[0]", "exactly one of"),
         ("auth: [{dockerConfig: {}}]", ".auth[0].dockerConfig.file", "required"),
