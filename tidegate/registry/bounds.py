@@ -49,8 +49,6 @@ class Timeouts:
     """Waiting for a credential provider plugin. The plugin itself may take longer, for those who come later."""
     identity_s: float = 5.0
     """Waiting for a cloud to say who we are. It may take longer, for those who come later."""
-    dns_s: int = 5
-    """Addresses are remembered for so long: global endpoints move between regions by DNS."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()

@@ -31,10 +31,12 @@ from tidegate.registry.auth.source import NoCredential
 from tidegate.registry.auth.sources import open_sources
 from tidegate.registry.auth.tokens import Tokens
 from tidegate.registry.bounds import DEFAULT_TIMEOUTS, MANIFEST_BYTES, Timeouts
+from tidegate.registry.dns import Lookup, Names
 from tidegate.registry.errors import Mismatch, NotFound, RegistryError, Unauthorized, Unreachable, Unsupported
 from tidegate.registry.limits import Limiter
 from tidegate.registry.paths import Paths, digest_in
-from tidegate.registry.session import open_session, trust
+from tidegate.registry.pools import Pools
+from tidegate.registry.session import trust
 from tidegate.registry.translate import bounded, error_of
 from tidegate.registry.transport import Ask, Call, Transport
 
@@ -80,6 +82,7 @@ class ReplicaClient:
         self, *, registry: str, name: str, config: ReplicaConfig, auth: Sequence[AuthConfig],
         token_hosts: Sequence[str], limits: LimitsConfig, metrics: Metrics,
         timeouts: Timeouts = DEFAULT_TIMEOUTS, read_secret: ReadSecret = read_secret_file,
+        names: Names | None = None,
     ) -> None:  # fmt: skip
         self.registry = registry
         self.name = name
@@ -92,6 +95,7 @@ class ReplicaClient:
         self._metrics = metrics
         self._timeouts = timeouts
         self._secrets = Secrets(read=read_secret, replica=name, timeout_s=timeouts.secret_s)
+        self._names = names
         self._state = _State.NEW
         self._stack = AsyncExitStack()
         self._get_blobs_until = 0.0
@@ -107,10 +111,14 @@ class ReplicaClient:
         )
         for source in self._sources:
             self._stack.push_async_callback(source.aclose)
-        session = await self._stack.enter_async_context(open_session(self._limits, self._timeouts))
+        if self._names is None:
+            self._names = Names(Lookup(), now=self._now)
+            self._stack.push_async_callback(self._names.aclose)
+        pools = Pools(names=self._names, endpoint=self._endpoint, limits=self._limits, timeouts=self._timeouts)
+        self._stack.push_async_callback(pools.aclose)
         self._limiter = Limiter(self._limits, replica=self.name, clock=self._now)
         self._transport = Transport(
-            session=session, trust=trusted, limiter=self._limiter, timeouts=self._timeouts,
+            pools=pools, trust=trusted, limiter=self._limiter, timeouts=self._timeouts,
             metrics=self._metrics, registry=self.registry, replica=self.name,
         )  # fmt: skip
         tokens = Tokens(

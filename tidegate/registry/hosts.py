@@ -16,6 +16,9 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+"""Metadata services that are not link-local: of AWS over IPv6, Alibaba, and Azure's wire server."""
+
 
 def normal(host: str) -> str:
     """A host name as it is compared here."""
@@ -48,7 +51,7 @@ def is_inner_address(host: str) -> bool:
     A challenge comes from the other side, and this is where it would point to make us knock on doors that only we
     can reach: instance metadata (link-local), neighbours (private), ourselves.
     """
-    if not _is_numeric(host):
+    if not is_numeric(host):
         return False
     address = _address(host)
     return address is None or not address.is_global
@@ -59,13 +62,24 @@ def is_link_local(host: str) -> bool:
 
     For redirects, which may well lead to storage in a private network, but never to instance metadata.
     """
-    if not _is_numeric(host):
+    if not is_numeric(host):
         return False
     address = _address(host)
     return address is None or address.is_link_local or address.is_multicast or address.is_unspecified
 
 
-def _is_numeric(host: str) -> bool:
+def may_be_named(text: str, *, here: bool) -> bool:
+    """Whether an address that a name leads to may be connected to; this machine only where `here` says so."""
+    address = _address(text)
+    if address is None or address in _METADATA:
+        return False
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    return here or not address.is_loopback
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a host is an address, in whatever spelling, and no name."""
     return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 
 

@@ -1,4 +1,4 @@
-"""One aiohttp session per replica: what it verifies, what it ignores, and what it says of itself.
+"""The aiohttp sessions of a replica: what it verifies, what it ignores, and what it says of itself.
 
 No cookies, no proxies or netrc from the environment, no redirects by itself, no decompression (a body is hashed
 as it came, and a compressed bomb stays small).
@@ -9,6 +9,7 @@ import ssl
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from tidegate import __version__
@@ -44,14 +45,15 @@ async def trust(config: ReplicaConfig) -> Trust:
     return Trust(endpoint, own, others)
 
 
-def open_session(limits: LimitsConfig, timeouts: Timeouts) -> aiohttp.ClientSession:
+def open_session(limits: LimitsConfig, timeouts: Timeouts, *, resolver: AbstractResolver) -> aiohttp.ClientSession:
     """A session whose caller closes it, and bounds every use of it in time (`translate.bounded`).
 
     The limiter bounds connections; the connector is the second fence.
     """
     connector = aiohttp.TCPConnector(
         limit=limits.connections,
-        ttl_dns_cache=timeouts.dns_s,
+        resolver=resolver,
+        use_dns_cache=False,
         keepalive_timeout=_KEEPALIVE_S,
     )
     session = aiohttp.ClientSession(

@@ -26,6 +26,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tidegate.registry.answer import Answer
+from tidegate.registry.dns import DnsError
 from tidegate.registry.errors import (
     NotFound,
     RegistryError,
@@ -111,7 +112,7 @@ def error_of(answer: Answer, *, replica: str) -> RegistryError:
 
 def _step(exc: BaseException) -> str:
     match exc:
-        case aiohttp.ClientConnectorDNSError() | UnicodeError():
+        case DnsError() | aiohttp.ClientConnectorDNSError() | UnicodeError():
             return "dns"
         case _ if isinstance(exc, _TLS):
             return "tls"

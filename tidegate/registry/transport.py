@@ -21,6 +21,7 @@ from tidegate.registry.answer import Answer
 from tidegate.registry.bounds import EVIDENCE_BYTES, REDIRECTS, SHORT_PAUSE_S, Timeouts
 from tidegate.registry.errors import RegistryError, Unsupported
 from tidegate.registry.limits import Limiter
+from tidegate.registry.pools import Pools
 from tidegate.registry.retry_after import http_date, retry_after
 from tidegate.registry.session import Trust
 from tidegate.registry.translate import as_registry_errors, is_lost_connection
@@ -64,10 +65,10 @@ class Transport:
     """The wire of one replica."""
 
     def __init__(
-        self, *, session: aiohttp.ClientSession, trust: Trust, limiter: Limiter, timeouts: Timeouts,
+        self, *, pools: Pools, trust: Trust, limiter: Limiter, timeouts: Timeouts,
         metrics: Metrics, registry: str, replica: str,
     ) -> None:  # fmt: skip
-        self._session = session
+        self._pools = pools
         self._trust = trust
         self._limiter = limiter
         self._timeouts = timeouts
@@ -141,11 +142,10 @@ class Transport:
         headers = dict(ask.headers)
         if ask.authorization is not None:
             headers["Authorization"] = ask.authorization
-        request = self._session.request(
+        async with self._pools.session(ask.url) as session, session.request(
             ask.method, ask.url, headers=headers, data=ask.form, allow_redirects=False,
             ssl=self._trust.context(ask.url),
-        )  # fmt: skip
-        async with request as response:
+        ) as response:  # fmt: skip
             body = await self._body(response, ask)
             now = http_date(response.headers.get("Date")) or datetime.now(UTC)
             return Answer(

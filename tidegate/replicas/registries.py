@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidegate.config import Config, ConfigError
 from tidegate.metrics import Metrics
 from tidegate.registry.client import ReplicaClient
+from tidegate.registry.dns import Lookup, Names
 from tidegate.replicas.circuit import Circuit
 from tidegate.replicas.replica import Replica
 
@@ -33,11 +34,18 @@ class RegistryReplicas:
 
 
 @asynccontextmanager
-async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[Mapping[str, RegistryReplicas]]:
-    """By host; one client for each replica, closed when the context ends. Nothing is asked yet. Raises ConfigError."""
+async def open_registries(
+    config: Config, *, metrics: Metrics, lookup: Lookup | None = None
+) -> AsyncIterator[Mapping[str, RegistryReplicas]]:
+    """By host; one client for each replica, closed when the context ends. Nothing is asked yet. Raises ConfigError.
+
+    `lookup` asks nameservers, by default the system's.
+    """
     now = asyncio.get_running_loop().time
     registries: dict[str, RegistryReplicas] = {}
     async with AsyncExitStack() as stack:
+        names = Names(lookup or Lookup(), now=now)
+        stack.push_async_callback(names.aclose)
         for position, registry in enumerate(config.registries):
             replicas: dict[str, Replica] = {}
             for name, replica in registry.replicas.items():
@@ -49,6 +57,7 @@ async def open_registries(config: Config, *, metrics: Metrics) -> AsyncIterator[
                     token_hosts=registry.token_hosts,
                     limits=registry.limits,
                     metrics=metrics,
+                    names=names,
                 )
                 await _opened(stack, client, f"registries[{position}]")
                 replicas[name] = Replica(client, circuit=Circuit(now=now), metrics=metrics, now=now)

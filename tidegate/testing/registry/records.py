@@ -56,6 +56,8 @@ class Request:
     authorization: Authorization
     headers: Mapping[str, str]
     """Names in lower case; without Authorization and Cookie."""
+    peer: str = ""
+    """The client's `HOST:PORT`: one for each connection."""
     status: int | None = None
     """None while it is being answered, and for ever if the client went first."""
     seconds: float | None = None

@@ -107,12 +107,18 @@ class Listener:
             authorization=authorization_of(request.headers.get("Authorization")),
             headers={name.lower(): value for name, value in request.headers.items()
                      if name.lower() not in _SECRET_HEADERS},
+            peer=_peer(request),
         )  # fmt: skip
         self.record.arrive(seen)
         try:
             return await self._handler(request, seen)
         finally:
             self.record.leave(seen, now=loop.time())
+
+
+def _peer(request: web.BaseRequest) -> str:
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return f"{peer[0]}:{peer[1]}" if peer else ""
 
 
 async def send(
