@@ -49,6 +49,8 @@ class Timeouts:
     """Waiting for a credential provider plugin. The plugin itself may take longer, for those who come later."""
     identity_s: float = 5.0
     """Waiting for a cloud to say who we are. It may take longer, for those who come later."""
+    dns_s: int = 5
+    """Addresses of a cloud's token service are remembered for so long; those of replicas by their TTL."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()
