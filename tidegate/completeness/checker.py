@@ -7,6 +7,8 @@
 - By tag and digest, the digest counts and the tag is never looked at, as on the node.
 - By tag alone: home says what it stands for, and each local replica must say the same and hold it. One whose tag
   points elsewhere lags (`absent`) if home has that too; if home has not, it rewrites (`mismatch`).
+- A `tenant` (a namespace's object with its pull secrets) counts where `auth` lets it: it is told only what one of its
+  credentials, or a configured one, may read.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from tidegate.completeness.walk import PullCost
 from tidegate.findings import FAILURES, FINDINGS_WORST_FIRST, Finding, ImageFinding, ReplicaFinding
 from tidegate.metrics import Metrics
 from tidegate.reference import DEFAULT_TAG, Digest, ImageReference
+from tidegate.registry.auth.tenants import NOBODY, Asker, Tenant
 from tidegate.registry.errors import (
     Mismatch,
     NotFound,
@@ -58,13 +61,13 @@ class Checker:
         """Cancels what is in flight."""
         await self._looks.aclose()
 
-    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
+    def recall(self, image: str, reference: ImageReference, *, tenant: Tenant = NOBODY) -> ImageFinding | None:
         """The answer if memory alone has it, else None. Asks nobody; takes microseconds."""
         registry = self._registries.get(reference.domain)
         if registry is None:
             return _unlisted(image, reference)
         digest = reference.digest or self._agreed(registry, reference)
-        if digest is None:
+        if digest is None or (registry.pull_secrets and not _may_be_told(registry, reference.path, tenant)):
             return None
         known = [self._looks.recall(registry.host, r.name, reference.path, digest) for r in registry.local]
         answers = [answer for answer in known if answer is not None]
@@ -73,8 +76,9 @@ class Checker:
         return _image_finding(image, digest, answers[0], answers) if len(answers) == len(known) else None
 
     async def check(
-        self, image: str, reference: ImageReference, *, deadline: float, tags_resolve: bool = True
-    ) -> ImageFinding:
+        self, image: str, reference: ImageReference, *, deadline: float, tags_resolve: bool = True,
+        tenant: Tenant = NOBODY,
+    ) -> ImageFinding:  # fmt: skip
         """`deadline` in the loop's time, never overrun. Raises nothing of a registry's.
 
         Without `tags_resolve` a reference without digest is `not-pinned`, and nobody is asked.
@@ -82,22 +86,26 @@ class Checker:
         registry = self._registries.get(reference.domain)
         if registry is None:
             return _unlisted(image, reference)
+        asker = registry.asker(tenant, reference.path)
         if reference.digest is not None:
-            return await self._by_digest(image, registry, reference.path, reference.digest, deadline)
+            return await self._by_digest(image, registry, reference.path, reference.digest, until=deadline, asker=asker)
         if not tags_resolve:
             return ImageFinding(image, Finding.NOT_PINNED)
-        return await self._by_tag(image, registry, reference, deadline)
+        return await self._by_tag(image, registry, reference, until=deadline, asker=asker)
 
     async def ask(self, replica: Replica, repository: str, digest: Digest, *, deadline: float) -> ReplicaFinding:
-        """What one replica says, whatever it is for."""
-        return await self._looks.whole(replica, repository, digest, until=deadline)
+        """What one replica says, whatever it is for, to the configured credentials."""
+        registry = self._registries.get(replica.registry)
+        asker = None if registry is None else registry.asker(NOBODY, repository)
+        return await self._looks.whole(replica, repository, digest, until=deadline, asker=asker)
 
-    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+    async def resolve(self, reference: ImageReference, *, deadline: float, tenant: Tenant = NOBODY) -> Digest:
         """What a tag stands for at home (a digest stands for itself). Raises RegistryError."""
         if reference.digest is not None:
             return reference.digest
-        home = self._registry(reference).home
-        named = await self._looks.named(home, reference.path, reference.tag or DEFAULT_TAG, until=deadline)
+        registry = self._registry(reference)
+        path, tag, asker = reference.path, reference.tag or DEFAULT_TAG, registry.asker(tenant, reference.path)
+        named = await self._looks.named(registry.home, path, tag, until=deadline, asker=asker)
         if isinstance(named, ReplicaFinding):
             raise _error(named)
         return named
@@ -123,35 +131,37 @@ class Checker:
         return registry
 
     async def _by_digest(
-        self, image: str, registry: RegistryReplicas, path: str, digest: Digest, until: float
+        self, image: str, registry: RegistryReplicas, path: str, digest: Digest, *, until: float, asker: Asker | None
     ) -> ImageFinding:
         async def whole(replica: Replica, by: float) -> ReplicaFinding:
-            return await self._looks.whole(replica, path, digest, until=by)
+            return await self._looks.whole(replica, path, digest, until=by, asker=asker)
 
         decisive, answers = await _consult(registry, whole, until)
-        return self._conclude(image, (registry.host, path, digest), digest, decisive, answers)
+        before = self._before(registry, path, digest, decisive.finding, asker)
+        return _image_finding(image, digest, decisive, answers, known_before=before)
 
     async def _by_tag(
-        self, image: str, registry: RegistryReplicas, reference: ImageReference, until: float
+        self, image: str, registry: RegistryReplicas, reference: ImageReference, *, until: float, asker: Asker | None
     ) -> ImageFinding:
         path, tag = reference.path, reference.tag or DEFAULT_TAG
-        key = (registry.host, path, tag)
-        digest = await self._looks.named(registry.home, path, tag, until=until)
+        digest = await self._looks.named(registry.home, path, tag, until=until, asker=asker)
         if isinstance(digest, ReplicaFinding):
-            return self._conclude(image, key, None, digest, [digest])
+            before = self._before(registry, path, tag, digest.finding, asker)
+            return _image_finding(image, None, digest, [digest], known_before=before)
 
         async def same_and_whole(replica: Replica, by: float) -> ReplicaFinding:
             if replica.name != registry.home.name:
-                there = await self._looks.named(replica, path, tag, until=by)
+                there = await self._looks.named(replica, path, tag, until=by, asker=asker)
                 if isinstance(there, ReplicaFinding):
                     return there
                 if there != digest:
-                    known_at_home = await self._looks.named(registry.home, path, there, until=by)
+                    known_at_home = await self._looks.named(registry.home, path, there, until=by, asker=asker)
                     return _astray(replica, there, registry.home, digest, known_at_home)
-            return await self._looks.whole(replica, path, digest, until=by)
+            return await self._looks.whole(replica, path, digest, until=by, asker=asker)
 
         decisive, answers = await _consult(registry, same_and_whole, until)
-        return self._conclude(image, key, digest, decisive, answers)
+        before = self._before(registry, path, tag, decisive.finding, asker)
+        return _image_finding(image, digest, decisive, answers, known_before=before)
 
     def _agreed(self, registry: RegistryReplicas, reference: ImageReference) -> Digest | None:
         """The digest that home and every local replica named a moment ago, if they did and it was one."""
@@ -160,17 +170,25 @@ class Checker:
         digests = {self._memory.tag((registry.host, name, reference.path, tag)) for name in names}
         return digests.pop() if len(digests) == 1 else None
 
-    def _conclude(
-        self,
-        image: str,
-        key: tuple[str, str, str],
-        digest: Digest | None,
-        decisive: ReplicaFinding,
-        answers: Sequence[ReplicaFinding],
-    ) -> ImageFinding:
-        self._memory.learn_outcome(key, decisive.finding)
-        before = decisive.finding in FAILURES and self._memory.was_complete(key)
-        return _image_finding(image, digest, decisive, answers, known_before=before)
+    def _before(self, registry: RegistryReplicas, path: str, name: str, finding: Finding, asker: Asker | None) -> bool:
+        """Whether this failure is of an image that was complete before; takes in what was found.
+
+        Where right depends on who asks, an asker that never read there is believed nothing and excused nothing, and
+        that the image was complete excuses no refusal.
+        """
+        key = (registry.host, path, name)
+        reads = asker is None or any(replica.did_read(path, asker) for replica in registry.every)
+        if reads or finding is Finding.OK:
+            self._memory.learn_outcome(key, finding)
+        if finding not in FAILURES or not reads or (asker is not None and finding is Finding.UNAUTHORIZED):
+            return False
+        return self._memory.was_complete(key)
+
+
+def _may_be_told(registry: RegistryReplicas, path: str, tenant: Tenant) -> bool:
+    """Whether what is remembered of the local replicas is for this tenant."""
+    asker = registry.asker(tenant, path)
+    return asker is None or all(replica.may_read(path, asker) for replica in registry.local)
 
 
 async def _consult(

@@ -2,17 +2,23 @@
 
 A failure that is certain already is told at once, whatever time is left: a pause longer than that is `throttled`, an
 open circuit is `unreachable`. Nothing here raises for what a registry does.
+
+Where namespaces bring credentials of their own (`asker`; None elsewhere), what is remembered is told to those alone who
+were seen to read the repository, or prove now with one request that they may. Flights are shared among equal askers.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from tidegate.completeness.flight import Flights
-from tidegate.completeness.memory import Memory
+from tidegate.completeness.memory import Memory, PresenceKey
+from tidegate.completeness.source import Source
 from tidegate.completeness.walk import NO_COST, Presence, PullCost, measure, walk
-from tidegate.findings import Finding, ReplicaFinding
+from tidegate.findings import FAILURES, Finding, ReplicaFinding
 from tidegate.reference import Digest
+from tidegate.registry.auth.tenants import Asker
 from tidegate.registry.errors import RegistryError, Throttled
 from tidegate.replicas.replica import Replica
 
@@ -21,8 +27,8 @@ WALK_BOUND_S = 30.0
 WALKS_LIMIT = 128
 """At one replica at once."""
 
-Key = tuple[str, str, str, str]
-"""Registry, replica, repository, and the digest or tag."""
+Key = tuple[PresenceKey, Asker | None]
+"""Registry, replica, repository, and the digest or tag; and who asks, where that matters."""
 T = TypeVar("T")
 
 
@@ -35,9 +41,10 @@ class Looks:
         self._walks: Flights[Key, Presence] = _flights()
         self._names: Flights[Key, Digest | RegistryError] = _flights()
         self._costs: Flights[Key, PullCost | RegistryError] = _flights()
+        self._rights: Flights[Key, RegistryError | None] = _flights()
 
     async def aclose(self) -> None:
-        for flights in (self._walks, self._names, self._costs):
+        for flights in (self._walks, self._names, self._costs, self._rights):
             await flights.aclose()
 
     def recall(self, registry: str, replica: str, repository: str, digest: Digest) -> ReplicaFinding | None:
@@ -45,22 +52,36 @@ class Looks:
         presence = self.memory.presence((registry, replica, repository, digest))
         return None if presence is None else _told(replica, presence, requests=0, seconds=0.0)
 
-    async def whole(self, replica: Replica, repository: str, digest: Digest, *, until: float) -> ReplicaFinding:
+    async def whole(
+        self, replica: Replica, repository: str, digest: Digest, *, until: float, asker: Asker | None = None
+    ) -> ReplicaFinding:
         """Whether the replica holds all of it; what it lacks is counted."""
-        if (known := self.recall(replica.registry, replica.name, repository, digest)) is not None:
+        known = self.recall(replica.registry, replica.name, repository, digest)
+        if known is not None and _may_be_told(replica, repository, asker):
             return known
-        began = _now()
-        answer = await self._in_flight(self._walks, replica, (repository, digest), self._walk, until=until)
+        began, what = _now(), (repository, digest)
+        if known is not None and known.finding is Finding.OK:  # one request tells whether this asker may know
+            refused = await self._in_flight(self._rights, replica, what, self._prove, until=until, asker=asker)
+            if refused is None:
+                return replace(known, requests=1, seconds=_now() - began)
+            if isinstance(refused, ReplicaFinding):
+                return refused
+            if refused.finding in FAILURES:
+                return _raised(replica, refused, seconds=_now() - began)
+        answer = await self._in_flight(self._walks, replica, what, self._walk, until=until, asker=asker)
         if isinstance(answer, ReplicaFinding):
             return answer
         return _told(replica.name, answer, requests=answer.requests, seconds=_now() - began)
 
-    async def named(self, replica: Replica, repository: str, name: str, *, until: float) -> Digest | ReplicaFinding:
+    async def named(
+        self, replica: Replica, repository: str, name: str, *, until: float, asker: Asker | None = None
+    ) -> Digest | ReplicaFinding:
         """The digest of the manifest that a tag (or digest) stands for there, or why there is none."""
-        if (digest := self.memory.tag((replica.registry, replica.name, repository, name))) is not None:
+        digest = self.memory.tag((replica.registry, replica.name, repository, name))
+        if digest is not None and _may_be_told(replica, repository, asker):
             return digest
         began = _now()
-        answer = await self._in_flight(self._names, replica, (repository, name), self._name, until=until)
+        answer = await self._in_flight(self._names, replica, (repository, name), self._name, until=until, asker=asker)
         if isinstance(answer, RegistryError):
             return _raised(replica, answer, seconds=_now() - began)
         return answer
@@ -82,40 +103,51 @@ class Looks:
         flights: Flights[Key, T],
         replica: Replica,
         what: tuple[str, str],
-        work: Callable[[Replica, Key], Coroutine[Any, Any, T]],
+        work: Callable[[Replica, Asker | None, PresenceKey], Coroutine[Any, Any, T]],
         *,
         until: float,
+        asker: Asker | None = None,
     ) -> T | ReplicaFinding:
         began = _now()
         if (certain := _certain_failure(replica, left_s=until - began)) is not None:
             return certain
         key = (replica.registry, replica.name, *what)
         try:
-            return await flights.join(key, lambda: work(replica, key), until=until)
+            return await flights.join((key, asker), lambda: work(replica, asker, key), until=until)
         except TimeoutError:
             return _late(replica, until=until, seconds=_now() - began)
 
-    async def _walk(self, replica: Replica, key: Key) -> Presence:
+    async def _prove(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> RegistryError | None:
+        """Why the asker is not handed the manifest, if it is not."""
+        _, _, repository, digest = key
+        try:
+            await _as(replica, asker).manifest(repository, digest)
+        except RegistryError as exc:
+            return exc
+        return None
+
+    async def _walk(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Presence:
         registry, _, repository, digest = key
-        presence = await walk(replica, repository, digest, platforms=self._platforms, count=True)
-        self.memory.learn(key, presence)
+        presence = await walk(_as(replica, asker), repository, digest, platforms=self._platforms, count=True)
+        if presence.finding is Finding.OK or _may_be_told(replica, repository, asker):
+            self.memory.learn(key, presence)  # others do not believe a 404 that was told to who may never have read
         if presence.cost is not NO_COST and not presence.missing.manifests:
             self.memory.learn_cost((registry, repository, digest), presence.cost)
         return presence
 
-    async def _name(self, replica: Replica, key: Key) -> Digest | RegistryError:
+    async def _name(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Digest | RegistryError:
         _, _, repository, name = key
         try:
-            digest = (await replica.manifest(repository, name)).digest
+            digest = (await _as(replica, asker).manifest(repository, name)).digest
         except RegistryError as exc:
             return exc  # a value: raised in each of the callers, one instance would collect all their tracebacks
         self.memory.learn_tag(key, digest)
         return digest
 
-    async def _measure(self, replica: Replica, key: Key) -> PullCost | RegistryError:
+    async def _measure(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> PullCost | RegistryError:
         registry, _, repository, digest = key
         try:
-            cost = await measure(replica, repository, digest, platforms=self._platforms)
+            cost = await measure(_as(replica, asker), repository, digest, platforms=self._platforms)
         except RegistryError as exc:
             return exc
         self.memory.learn_cost((registry, repository, digest), cost)
@@ -123,7 +155,15 @@ class Looks:
 
 
 def _flights() -> Flights[Key, T]:
-    return Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT, departure=lambda key: key[:2])
+    return Flights(bound_s=WALK_BOUND_S, most=WALKS_LIMIT, departure=lambda key: key[0][:2])
+
+
+def _as(replica: Replica, asker: Asker | None) -> Source:
+    return replica if asker is None else replica.asked_by(asker)
+
+
+def _may_be_told(replica: Replica, repository: str, asker: Asker | None) -> bool:
+    return asker is None or replica.may_read(repository, asker)
 
 
 def _now() -> float:

@@ -13,6 +13,7 @@ from tidegate.reference import ImageReference, InvalidReference
 _HOST_PROBE = "probe"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
 """Of an endpoint, IPv6 addresses without their brackets included."""
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 """Of a replica: it is a metric label and a word in denials."""
 
@@ -119,6 +120,22 @@ class ArtifactRegistryAuth(ConfigModel):
     """A service account's key or a workload identity federation's configuration. Default: the metadata server."""
 
 
+class PullSecretsAuth(ConfigModel):
+    """What a Pod's imagePullSecrets hold for an image, in the namespaces that are named here and no others."""
+
+    namespaces: Annotated[list[str], Field(min_length=1, max_length=256)]
+    """Names; tidegate reads the pull secrets and ServiceAccounts of these, and needs a Role in each."""
+
+    @field_validator("namespaces")
+    @classmethod
+    def _are_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not _NAMESPACE.fullmatch(name):
+                message = f"{name!r:.80} is no name of a namespace; each is listed by itself, without patterns"
+                raise ValueError(message)
+        return value
+
+
 class AuthConfig(ConfigModel):
     """One way to be somebody: exactly one key."""
 
@@ -129,16 +146,18 @@ class AuthConfig(ConfigModel):
     azure: AzureAuth | None = None
     ecr: EcrAuth | None = None
     artifact_registry: ArtifactRegistryAuth | None = None
+    pull_secrets: PullSecretsAuth | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         ways = (
             self.anonymous, self.basic, self.docker_config, self.credential_provider,
-            self.azure, self.ecr, self.artifact_registry,
+            self.azure, self.ecr, self.artifact_registry, self.pull_secrets,
         )  # fmt: skip
         if sum(way is not None for way in ways) != 1:
             message = (
-                "give exactly one of anonymous, basic, dockerConfig, credentialProvider, azure, ecr, artifactRegistry"
+                "give exactly one of anonymous, basic, dockerConfig, credentialProvider, azure, ecr, artifactRegistry, "
+                "pullSecrets"
             )
             raise ValueError(message)
         return self
@@ -232,6 +251,12 @@ class RegistryConfig(ConfigModel):
     def home_name(self) -> str:
         """The replica where tags are resolved."""
         return self.home or next(iter(self.replicas))
+
+    @property
+    def pull_secret_namespaces(self) -> frozenset[str]:
+        """Where pull secrets may be read for this registry."""
+        entries = (entry.pull_secrets for entry in self.auth)
+        return frozenset(name for entry in entries if entry is not None for name in entry.namespaces)
 
     @property
     def local_names(self) -> list[str]:

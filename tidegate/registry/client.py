@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from yarl import URL
 
@@ -27,8 +27,10 @@ from tidegate.registry import accept, hosts
 from tidegate.registry.answer import Answer
 from tidegate.registry.auth.authoriser import Authoriser, Proof
 from tidegate.registry.auth.credentials import Credential, ReadSecret, Secrets, read_secret_file
-from tidegate.registry.auth.source import NoCredential
+from tidegate.registry.auth.readers import Readers
+from tidegate.registry.auth.source import NoCredential, PullSecretsSource, Source
 from tidegate.registry.auth.sources import open_sources
+from tidegate.registry.auth.tenants import NO_ASKER, Asker
 from tidegate.registry.auth.tokens import Tokens
 from tidegate.registry.bounds import DEFAULT_TIMEOUTS, MANIFEST_BYTES, Timeouts
 from tidegate.registry.dns import Lookup, Names
@@ -39,8 +41,6 @@ from tidegate.registry.pools import Pools
 from tidegate.registry.session import trust
 from tidegate.registry.translate import bounded, error_of
 from tidegate.registry.transport import Ask, Call, Transport
-
-T = TypeVar("T")
 
 OnRequest = Callable[[], None]
 """Called once for each request that a call sends; a token that callers share is counted for the first of them."""
@@ -116,6 +116,8 @@ class ReplicaClient:
             self._stack.push_async_callback(self._names.aclose)
         pools = Pools(names=self._names, endpoint=self._endpoint, limits=self._limits, timeouts=self._timeouts)
         self._stack.push_async_callback(pools.aclose)
+        guarded = any(isinstance(source, PullSecretsSource) for source in self._sources)
+        self._readers = Readers(self._now) if guarded else None
         self._limiter = Limiter(self._limits, replica=self.name, clock=self._now)
         self._transport = Transport(
             pools=pools, trust=trusted, limiter=self._limiter, timeouts=self._timeouts,
@@ -148,7 +150,20 @@ class ReplicaClient:
         """Seconds for which a 429 still tells us to leave this replica alone; 0 when it may be asked."""
         return self._limiter.pause_left_s() if self._state is _State.OPEN else 0.0
 
-    async def manifest(self, repository: str, reference: str, *, on_request: OnRequest | None = None) -> ManifestBytes:
+    def may_read(self, repository: str, asker: Asker) -> bool:
+        """Whether this asker, or a configured credential, was handed a manifest of the repository a moment ago.
+
+        Asks nobody. Known only where `auth` has pullSecrets.
+        """
+        return self._readers is not None and self._readers.may(repository, asker)
+
+    def did_read(self, repository: str, asker: Asker) -> bool:
+        """The same for what is long past: what was seen then, when it cannot be asked now."""
+        return self._readers is not None and self._readers.did(repository, asker)
+
+    async def manifest(
+        self, repository: str, reference: str, *, on_request: OnRequest | None = None, asker: Asker = NO_ASKER
+    ) -> ManifestBytes:
         """Fetch and hash a manifest. `repository` is the path in image references, `reference` a tag or a digest.
 
         Raises NotFound for an authorised 404, Mismatch when the bytes are not those of the digest, Unsupported
@@ -157,12 +172,17 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.manifest(name, reference))
             ask = Ask(method="GET", url=url, headers={"Accept": accept.MANIFESTS}, most=MANIFEST_BYTES)
-            answer = await self._as_somebody(call, repository, name, lambda who: self._authorised(call, who, name, ask))
+            answer, who = await self._as_somebody(call, repository, name, asker, self._asking(call, name, ask))
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
-            return self._hashed(answer, digest_in(reference))
+            manifest = self._hashed(answer, digest_in(reference))
+            if self._readers is not None:
+                self._readers.learn(repository, who if who in asker.credentials else None)
+            return manifest
 
-    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
+    async def has_blob(
+        self, repository: str, digest: Digest, *, on_request: OnRequest | None = None, asker: Asker = NO_ASKER
+    ) -> bool:
         """Whether the replica holds a blob in a repository: HEAD, or one byte by GET where HEAD does not work.
 
         False is an authorised 404. Redirects to storage are followed, since a replica may know of a blob whose
@@ -171,7 +191,9 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.blob(name, digest))
             try:
-                answer = await self._as_somebody(call, repository, name, lambda who: self._probe(call, who, name, url))
+                answer, _ = await self._as_somebody(
+                    call, repository, name, asker, lambda who: self._probe(call, who, name, url)
+                )
             except NotFound:
                 return False
             if answer.status not in _THERE:
@@ -180,7 +202,10 @@ class ReplicaClient:
                 raise self._no_registry(answer)
             return True
 
-    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
+    async def blob(
+        self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None,
+        asker: Asker = NO_ASKER,
+    ) -> bytes:  # fmt: skip
         """Fetch and hash a small blob, such as a config.
 
         Raises NotFound for an authorised 404, Mismatch for other bytes, Unsupported for more than `most` of them.
@@ -188,7 +213,7 @@ class ReplicaClient:
         async with self._call(on_request) as call:
             name, url = self._asked_for(repository, lambda name: self._paths.blob(name, digest))
             ask = Ask(method="GET", url=url, most=most)
-            answer = await self._as_somebody(call, repository, name, lambda who: self._authorised(call, who, name, ask))
+            answer, _ = await self._as_somebody(call, repository, name, asker, self._asking(call, name, ask))
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
             return self._hashed(answer, digest).body
@@ -210,8 +235,8 @@ class ReplicaClient:
             raise Unsupported(str(exc), replica=self.name) from exc
 
     async def _as_somebody(
-        self, call: Call, repository: str, name: str, ask: Callable[[Credential], Awaitable[T]]
-    ) -> T:  # fmt: skip
+        self, call: Call, repository: str, name: str, asker: Asker, ask: Callable[[Credential], Awaitable[Answer]]
+    ) -> tuple[Answer, Credential]:
         """Ask as each credential in turn until one is let in. Raises what the last said, or all refusals.
 
         Sources are asked by the name that image references have; `name` is the replica's own.
@@ -220,7 +245,7 @@ class ReplicaClient:
         refusals: list[str] = []
         for source in self._sources:
             try:
-                credentials = await source.credentials(image)
+                credentials = await _given(source, image, asker)
             except NoCredential as exc:
                 refusals.append(f"{source.label}: {exc}")
                 continue
@@ -231,11 +256,16 @@ class ReplicaClient:
                 try:
                     if refused is None:
                         call.may_reauthenticate = True
-                        return await ask(credential)
+                        return await ask(credential), credential
                 except Unauthorized as exc:
                     refused = exc.detail
                 refusals.append(f"{credential.label}: {refused}")
+        if self._readers is not None:
+            self._readers.forget(repository, asker)
         raise Unauthorized("; ".join(refusals), replica=self.name)
+
+    def _asking(self, call: Call, repository: str, ask: Ask) -> Callable[[Credential], Awaitable[Answer]]:
+        return lambda who: self._authorised(call, who, repository, ask)
 
     async def _probe(self, call: Call, credential: Credential, repository: str, url: URL) -> Answer:
         proof = None
@@ -304,3 +334,10 @@ class ReplicaClient:
         what = answer.headers.get("Content-Encoding") or answer.media_type or "an empty body"
         detail = f"{hosts.host_of(answer.url)} answers {answer.status} with {what}, as no registry does"
         return Unreachable(detail, replica=self.name, step="protocol")
+
+
+async def _given(source: Source, image: str, asker: Asker) -> tuple[Credential, ...]:
+    """What to try at this place of the list. Raises NoCredential."""
+    if isinstance(source, PullSecretsSource):
+        return asker.of(source.place)
+    return await source.credentials(image)

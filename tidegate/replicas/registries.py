@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.config import Config, ConfigError
 from tidegate.metrics import Metrics
+from tidegate.registry.auth.tenants import Asker, PullSecretsEntry, Tenant, asker_of, pull_secrets_entries
 from tidegate.registry.client import ReplicaClient
 from tidegate.registry.dns import Lookup, Names
 from tidegate.replicas.circuit import Circuit
@@ -26,6 +27,12 @@ class RegistryReplicas:
     """Asked in this order when a local one cannot be."""
     others: tuple[Replica, ...] = ()
     """In the configuration, but asked only by name."""
+    pull_secrets: tuple[PullSecretsEntry, ...] = ()
+    """Where there are any, what may be told of an image depends on who asks."""
+
+    def asker(self, tenant: Tenant, path: str) -> Asker | None:
+        """Who asks about a repository; None where everybody has the same credentials."""
+        return asker_of(tenant, self.pull_secrets, f"{self.host}/{path}") if self.pull_secrets else None
 
     @property
     def every(self) -> tuple[Replica, ...]:
@@ -68,6 +75,7 @@ async def open_registries(
                 local=tuple(replicas[name] for name in registry.local_names),
                 failover=tuple(replicas[name] for name in registry.failover),
                 others=tuple(replica for name, replica in replicas.items() if name not in used),
+                pull_secrets=pull_secrets_entries(registry.auth),
             )
         yield registries
 

@@ -7,6 +7,7 @@ import structlog
 
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest
+from tidegate.registry.auth.tenants import NO_ASKER, Asker
 from tidegate.registry.errors import RegistryError, Throttled, Unreachable
 from tidegate.replicas.circuit import Admission, Circuit
 
@@ -28,12 +29,17 @@ class Client(Protocol):
     @property
     def name(self) -> str: ...
     async def manifest(
-        self, repository: str, reference: str, *, on_request: OnRequest | None = None
+        self, repository: str, reference: str, *, on_request: OnRequest | None = None, asker: Asker = NO_ASKER
     ) -> "ManifestBytes": ...
-    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool: ...
+    async def has_blob(
+        self, repository: str, digest: Digest, *, on_request: OnRequest | None = None, asker: Asker = NO_ASKER
+    ) -> bool: ...
     async def blob(
-        self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None
-    ) -> bytes: ...
+        self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None,
+        asker: Asker = NO_ASKER,
+    ) -> bytes: ...  # fmt: skip
+    def may_read(self, repository: str, asker: Asker) -> bool: ...
+    def did_read(self, repository: str, asker: Asker) -> bool: ...
     def pause_left_s(self) -> float: ...
 
 
@@ -77,6 +83,18 @@ class Replica:
     async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
         return await self._through(lambda: self._client.blob(repository, digest, most=most, on_request=on_request))
 
+    def may_read(self, repository: str, asker: Asker) -> bool:
+        """Whether it handed a manifest to this asker a moment ago; where `auth` has pullSecrets."""
+        return self._client.may_read(repository, asker)
+
+    def did_read(self, repository: str, asker: Asker) -> bool:
+        """Whether it ever did, as far as is remembered."""
+        return self._client.did_read(repository, asker)
+
+    def asked_by(self, asker: Asker) -> "AskedBy":
+        """The same replica, behind the same circuit, for walks with an asker's credentials."""
+        return AskedBy(self.name, self._client, self._through, asker)
+
     async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
         admission = self._circuit.admit()
         if admission is Admission.REFUSED:
@@ -118,3 +136,36 @@ class Replica:
         last = self._last_failure
         detail, step = (last.detail, last.step) if last is not None else ("it failed before", "connect")
         return Unreachable(f"not asked again yet after: {detail}", replica=self.name, step=step)
+
+
+class Through(Protocol):
+    """Makes a call behind a circuit."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T: ...
+
+
+class AskedBy:
+    """A source for walks in somebody's name."""
+
+    def __init__(self, name: str, client: Client, through: Through, asker: Asker) -> None:
+        self.name = name
+        self._client = client
+        self._through = through
+        self._asker = asker
+
+    async def manifest(
+        self, repository: str, reference: str, *, on_request: OnRequest | None = None
+    ) -> "ManifestBytes":
+        return await self._through(
+            lambda: self._client.manifest(repository, reference, on_request=on_request, asker=self._asker)
+        )
+
+    async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
+        return await self._through(
+            lambda: self._client.has_blob(repository, digest, on_request=on_request, asker=self._asker)
+        )
+
+    async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
+        return await self._through(
+            lambda: self._client.blob(repository, digest, most=most, on_request=on_request, asker=self._asker)
+        )

@@ -35,6 +35,11 @@ class UnusableFile(ValueError):
 
 def parse_docker_config(raw: bytes) -> Keyring[UserPassword]:
     """The credentials of a file. Raises UnusableFile."""
+    return Keyring(docker_config_entries(raw))
+
+
+def docker_config_entries(raw: bytes) -> tuple[tuple[str, UserPassword], ...]:
+    """Keys as they are written, and who to be under each. Raises UnusableFile."""
     try:
         document = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -48,7 +53,7 @@ def parse_docker_config(raw: bytes) -> Keyring[UserPassword]:
         message = "auths: not an object"
         raise UnusableFile(message)
     found = ((key, _entry(key, entry)) for key, entry in entries.items())
-    return Keyring((key, who) for key, who in found if who is not None)
+    return tuple((key, who) for key, who in found if who is not None)
 
 
 def _entry(key: str, entry: object) -> UserPassword | None:

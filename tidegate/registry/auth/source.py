@@ -37,3 +37,19 @@ class FixedSource:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+class PullSecretsSource:
+    """Stands in the list for what an asker brings."""
+
+    label = "pullSecrets"
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    async def credentials(self, image: str) -> tuple[Credential, ...]:  # noqa: ARG002 - Source's shape
+        """None of its own."""
+        return ()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""

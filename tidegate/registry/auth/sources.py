@@ -16,7 +16,7 @@ from tidegate.registry.auth.cloud import CloudSource, Kept, open_cloud_session
 from tidegate.registry.auth.credentials import Credential, basic_credential
 from tidegate.registry.auth.docker_config import DockerConfigSource
 from tidegate.registry.auth.providers import Provider, ProvidersSource
-from tidegate.registry.auth.source import FixedSource, Source
+from tidegate.registry.auth.source import FixedSource, PullSecretsSource, Source
 from tidegate.registry.bounds import Timeouts
 
 
@@ -43,6 +43,8 @@ async def _open(place: int, entry: AuthConfig, clock: Callable[[], float], timeo
         return DockerConfigSource(place=place, file=docker.file, clock=clock, timeout_s=timeouts.secret_s)
     if (plugins := entry.credential_provider) is not None:
         return await _providers(place, plugins, clock, timeouts)
+    if entry.pull_secrets is not None:
+        return PullSecretsSource(place)
     return FixedSource(Credential(place))
 
 
