@@ -21,6 +21,8 @@ from tidegate.findings import (
 from tidegate.policy.settings import DEFAULT_VERDICTS, CannotHold, Policy, Settings, Tags, Unlisted
 from tidegate.reference import ImageReference, InvalidReference
 
+REFERENCE_LIMIT = 1024
+"""Characters of an image string. The longest name in DNS with a port, path, tag and digest has 800."""
 _NEEDS_IO = FAILURES | {Finding.ABSENT, Finding.INCOMPLETE, Finding.MISMATCH, Finding.UNSUPPORTED}
 _VERDICT_RANK = {verdict: rank for rank, verdict in enumerate(VERDICTS_WORST_FIRST)}
 _FINDING_RANK = {finding: rank for rank, finding in enumerate(FINDINGS_WORST_FIRST)}
@@ -84,6 +86,8 @@ def static_finding(
             return ImageFinding(image, Finding.EXEMPT, detail=exemption.reason[:DETAIL_LIMIT])
     if isinstance(reference, InvalidReference):
         return ImageFinding(image, Finding.MALFORMED, detail=reference.reason[:DETAIL_LIMIT])
+    if len(image) > REFERENCE_LIMIT:
+        return ImageFinding(image, Finding.MALFORMED, detail=f"it has more than {REFERENCE_LIMIT} characters")
     if reference.domain not in listed:
         return _unlisted(image, reference, settings.unlisted)
     if reference.digest is None and settings.tags is not Tags.ALLOW:

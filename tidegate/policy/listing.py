@@ -14,10 +14,11 @@ def listed_as(reference: ImageReference, hosts: Collection[str]) -> ImageReferen
     """
     if reference.domain in hosts:
         return reference
-    plain = _plain(reference.domain)
-    same = next((host for host in hosts if _plain(host) == plain), None)
+    plain = plain_host(reference.domain)
+    same = next((host for host in hosts if plain_host(host) == plain), None)
     return reference if same is None else replace(reference, domain=same)
 
 
-def _plain(host: str) -> str:
+def plain_host(host: str) -> str:
+    """What two spellings of one registry have in common."""
     return host.lower().removesuffix(":443")

@@ -13,6 +13,8 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 """The API server puts it on every namespace."""
 MODE_LABEL = "tidegate.dev/mode"
 BREAK_GLASS_LABEL = "tidegate.dev/break-glass"
+EFFECTIVE_MODE_LABEL = "tidegate.dev/effective-mode"
+"""What the controller writes: `mode_of` the namespace, for selectors."""
 
 DEFAULT_VERDICTS: Mapping[Finding, Verdict] = MappingProxyType({
     Finding.MALFORMED: Verdict.DENY,

@@ -11,14 +11,16 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 import trustme
 import yaml
 
+from tidegate.kube.connection import from_kubeconfig
 from tidegate.testing.ports import free_port
 
 pytest.register_assert_rewrite("tidegate.testing.apiserver_conformance")
@@ -200,3 +202,41 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield server
     finally:
         server.stop()
+
+
+class Said(NamedTuple):
+    """What the API server answered."""
+
+    status: int
+    body: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", ""))
+
+
+class Api:
+    """The API server as it is on the wire, for what no client of ours has: dry runs, impersonation, warnings."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session = session
+        self._base = base
+
+    async def __call__(self, method: str, path: str, body: Any = None, *, dry: bool = False, user: str = "") -> Said:
+        headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
+        if user:
+            headers["Impersonate-User"] = user
+        async with self._session.request(
+            method, self._base + path, json=body, headers=headers, params={"dryRun": "All"} if dry else {}
+        ) as answer:
+            warnings = tuple(text.split('"', 1)[1][:-1] for text in answer.headers.getall("Warning", ()))
+            return Said(answer.status, await answer.json(), warnings)
+
+
+@pytest.fixture
+async def api(api_server: ApiServer) -> AsyncIterator[Api]:
+    connection = from_kubeconfig(api_server.kubeconfig)
+    connector = aiohttp.TCPConnector(ssl=connection.ssl or True, limit=16)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Api(session, connection.base_url)

@@ -1,0 +1,80 @@
+"""Whom the API server asks about what: the two webhook configurations.
+
+Enforcing namespaces fail closed and all others open, so there are two validating entries; `/mutate` may be passed over,
+as `/validate` refuses what was not gated.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from tidegate.admission.matching import EPHEMERAL, PODS, Object, all_namespaces, in_mode, resource_rules, rule
+from tidegate.findings import Mode
+from tidegate.workload.places import PRESETS, GroupKind
+
+NAME = "tidegate"
+TIMEOUT_S = 10
+
+_API = "admissionregistration.k8s.io/v1"
+
+
+def webhook_configurations(
+    unlabelled: Mode,
+    *,
+    own: str,
+    authority: str,
+    service: str = "tidegate-webhook",
+    custom: Iterable[GroupKind] = PRESETS,
+) -> Sequence[Object]:
+    """Both. `unlabelled`: `policy.mode`; `own`: tidegate's namespace; `authority`: base64 of the CA's PEM."""
+
+    def asked(path: str) -> Object:
+        return {
+            "clientConfig": {
+                "service": {"name": service, "namespace": own, "path": path, "port": 443},
+                "caBundle": authority,
+            },
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": TIMEOUT_S,
+            "matchPolicy": "Equivalent",
+            "objectSelector": {},
+        }
+
+    others = [mode for mode in Mode if mode is not Mode.ENFORCE]
+    validating = [
+        {
+            "name": "enforce.tidegate.dev",
+            "failurePolicy": "Fail",
+            **asked("/validate/enforce"),
+            "namespaceSelector": in_mode([Mode.ENFORCE], unlabelled=unlabelled, own=own),
+            "rules": [*resource_rules(PODS, EPHEMERAL), *_custom(custom)],
+        },
+        {
+            "name": "other.tidegate.dev",
+            "failurePolicy": "Ignore",
+            **asked("/validate/other"),
+            "namespaceSelector": in_mode(others, unlabelled=unlabelled, own=own),
+            "rules": [*resource_rules(PODS, EPHEMERAL), *_custom(custom)],
+        },
+    ]
+    mutating = {
+        "name": "mutate.tidegate.dev",
+        "failurePolicy": "Ignore",
+        "reinvocationPolicy": "IfNeeded",
+        **asked("/mutate"),
+        "namespaceSelector": all_namespaces(own),
+        "rules": [*resource_rules(PODS), *_custom(custom)],
+    }
+    return [_configuration("Validating", validating), _configuration("Mutating", [mutating])]
+
+
+def _custom(kinds: Iterable[GroupKind]) -> list[Object]:
+    """One rule a group. A resource is named by its kind in lower-case letters and an s, as all presets are."""
+    groups: dict[str, set[str]] = {}
+    for group, kind in kinds:
+        groups.setdefault(group, set()).add(f"{kind.lower()}s")
+    return [rule(group, ["*"], sorted(plurals)) for group, plurals in sorted(groups.items())]
+
+
+def _configuration(kind: str, webhooks: Sequence[Object]) -> Object:
+    metadata = {"name": NAME, "annotations": {"admissions.enforcer/disabled": "true"}}  # else AKS edits selectors
+    return {"apiVersion": _API, "kind": f"{kind}WebhookConfiguration", "metadata": metadata, "webhooks": [*webhooks]}
