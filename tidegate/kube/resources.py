@@ -71,6 +71,14 @@ JOBS = Resource("batch", "v1", "jobs", "Job", True, shapes.Workload)
 CRONJOBS = Resource("batch", "v1", "cronjobs", "CronJob", True, shapes.Workload)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, shapes.Lease)
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, shapes.Event)
+_ADMISSION = "admissionregistration.k8s.io"
+ADMISSION_POLICIES = Resource(
+    _ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", False, shapes.AdmissionObject
+)
+ADMISSION_BINDINGS = Resource(
+    _ADMISSION, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False,
+    shapes.AdmissionObject,
+)  # fmt: skip
 PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
 NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
 IMAGEAVAILABILITIES = Resource(

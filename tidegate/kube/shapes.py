@@ -86,6 +86,13 @@ class Namespace(Shape, frozen=True):
     metadata: Metadata = Metadata()
 
 
+class AdmissionObject(Shape, frozen=True):
+    """A ValidatingAdmissionPolicy or its binding."""
+
+    metadata: Metadata = Metadata()
+    spec: dict[str, Any] = {}
+
+
 class Secret(Shape, frozen=True):
     metadata: Metadata = Metadata()
     data: dict[str, str] = {}
