@@ -26,8 +26,11 @@ from controller.holding.holds import Holds
 from controller.holding.judge import Rules
 from controller.holding.reports import Reports
 from controller.keys import KEY_BYTES, DecisionKeys
+from controller.modes import Modes
 from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
+from controller.policies import Policies
+from tidegate.admission import excluded, policies
 from tidegate.completeness import Checker
 from tidegate.config import Config
 from tidegate.config.policy import compile_policy
@@ -79,9 +82,12 @@ def rooms(desk: Desk) -> list[Room]:
     copies = desk.copies
     keys, pulls, availability = _keys(desk), _pulls(desk), _availability(desk)
     owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
+    kept, modes = _policies(desk), _modes(desk)
     holds, wakes = _holds(desk, owners, availability), _wakes(desk, owners)
     return [
         Room(loops=keys.loops),
+        Room(loops=kept.loops),
+        Room(loops=modes.loops, start=modes.start, after=copies.holds.synced),
         Room(loops=pulls.loops, start=pulls.start, after=copies.pulls.synced),
         Room(loops=availability.loops, after=copies.holds.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
@@ -112,6 +118,22 @@ def _keys(desk: Desk) -> DecisionKeys:
         namespace=desk.namespace,
         wall=desk.wall,
         fresh=partial(secrets.token_bytes, KEY_BYTES),
+        chance=desk.chance,
+    )
+
+
+def _policies(desk: Desk) -> Policies:
+    rules = rules_of(desk.config)
+    return Policies(desk.client, policies(rules.policy, rules.hosts, own=desk.namespace), chance=desk.chance)
+
+
+def _modes(desk: Desk) -> Modes:
+    return Modes(
+        desk.client,
+        namespaces=desk.copies.holds.namespaces,
+        policy=compile_policy(desk.config.policy),
+        alone=excluded(desk.namespace),
+        clock=asyncio.get_running_loop().time,
         chance=desk.chance,
     )
 

@@ -1,14 +1,14 @@
 """The label `tidegate.dev/effective-mode` of every namespace, by which the webhook configurations select.
 
 Guarantees: it is written when it differs from what labels and policy say, and only then; a namespace that is being
-deleted, and those that nobody is asked about, are left alone; whoever writes another value is put right, at most once
-a second a namespace; it is never removed.
+deleted, and those that nobody is asked about, are left alone; whoever writes another value is put right, three times in
+a row and then once a second; it is never removed.
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
-from typing import Never
+from typing import Any, Never
 
 import structlog
 from cachetools import TTLCache
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 WRITERS = 4
 """Namespaces written at once: a new configuration may concern thousands."""
 PAUSE_S = 1.0
+IN_A_ROW = 3
+"""Writes of one namespace before they are paced: somebody else may insist on another value."""
 _REMEMBERED = 16_384
 
 
@@ -37,7 +39,10 @@ def effective_mode(name: str, labels: Mapping[str, str], policy: Policy) -> Mode
 
 
 class Modes:
-    """Make it once namespaces are synced, call `start`, and run `run`. `alone`: names that are left alone."""
+    """Make it once namespaces are synced, call `start`, and run what `loops` names.
+
+    `alone`: names of the namespaces that are left alone.
+    """
 
     def __init__(
         self,
@@ -53,26 +58,18 @@ class Modes:
         self._namespaces = namespaces
         self._policy = policy
         self._alone = frozenset(alone)
-        self._written: TTLCache[str, bool] = TTLCache(_REMEMBERED, ttl=PAUSE_S, timer=clock)
+        self._written: TTLCache[str, int] = TTLCache(_REMEMBERED, ttl=PAUSE_S, timer=clock)
         self._queue = WorkQueue("effective modes", self._look, workers=WRITERS, chance=chance)
 
     def start(self) -> None:
         """Look at all that is there, and at every change from now on."""
-        self._all()
-        self._namespaces.subscribe(self._take)
-
-    def use(self, policy: Policy) -> None:
-        """When the configuration has changed."""
-        self._policy = policy
-        self._all()
-
-    async def run(self) -> Never:
-        """Write until cancelled."""
-        await self._queue.run()
-
-    def _all(self) -> None:
         for name, namespace in self._namespaces.objects.items():
             self._take(name, None, namespace)
+        self._namespaces.subscribe(self._take)
+
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
+        """What has to run for ever, each with its name."""
+        return {"write effective modes": self._queue.run}
 
     def _take(self, name: str, _: Namespace | None, new: Namespace | None) -> None:
         if new is not None and self._wanted(name, new) is not None:
@@ -91,9 +88,10 @@ class Modes:
         namespace = self._namespaces.objects.get(name)
         if namespace is None or (mode := self._wanted(name, namespace)) is None:
             return
-        if name in self._written:
+        before = self._written.get(name, 0)
+        if before >= IN_A_ROW:
             raise Again(PAUSE_S)
-        self._written[name] = True
+        self._written[name] = before + 1
         patch = {"metadata": {"labels": {EFFECTIVE_MODE_LABEL: mode.value}}}
         version = namespace.metadata.resource_version
         with suppress(NotFound):

@@ -6,7 +6,7 @@ what carries our label and follows from nothing any more is deleted; nothing els
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Never
 
@@ -34,26 +34,21 @@ class Policies:
         self._client = client
         self._wanted = wanted
         self._chance = chance
-        self._changed = asyncio.Event()
 
-    def use(self, wanted: Sequence[Mapping[str, Any]]) -> None:
-        """When the configuration has changed."""
-        self._wanted = wanted
-        self._changed.set()
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
+        """What has to run for ever, each with its name."""
+        return {"keep admission policies": self.run}
 
     async def run(self) -> Never:
         """Look after them until cancelled."""
         while True:
-            self._changed.clear()
             pause = _LOOK_S
             try:
                 await self.keep()
             except KubeError as exc:
                 log.warning("policies.failed", error=str(exc))
                 pause = _RETRY_S
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause * self._chance.uniform(0.75, 1.0)):
-                    await self._changed.wait()
+            await asyncio.sleep(pause * self._chance.uniform(0.75, 1.0))
 
     async def keep(self) -> None:
         """Create, put right and delete. Raises KubeError."""

@@ -28,6 +28,7 @@ def spec(policy: Policy, *, own: str) -> Object:
             "matchPolicy": "Equivalent",
             "namespaceSelector": {},
             "objectSelector": {},
+            "excludeResourceRules": [],
             "resourceRules": [rule("", ["v1"], ["namespaces", "namespaces/finalize", "namespaces/status"])],
         },
         "matchConditions": [],

@@ -35,7 +35,12 @@ def policies(policy: Policy, hosts: Collection[str], *, own: str) -> Sequence[Ob
 
 
 def _binding(name: str, of: str, actions: Sequence[str], namespaces: Object) -> Object:
-    where = {"matchPolicy": "Equivalent", "namespaceSelector": namespaces, "objectSelector": {}}
+    where = {
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": namespaces,
+        "objectSelector": {},
+        "excludeResourceRules": [],
+    }
     spec = {"policyName": of, "validationActions": [*actions], "matchResources": where}
     return _object("ValidatingAdmissionPolicyBinding", name, spec)
 

@@ -43,6 +43,7 @@ def spec(policy: Policy, hosts: Collection[str]) -> Object:
             "matchPolicy": "Equivalent",
             "namespaceSelector": {},
             "objectSelector": {},
+            "excludeResourceRules": [],
             "resourceRules": resource_rules(PODS, EPHEMERAL),
         },
         "matchConditions": [],
