@@ -45,6 +45,8 @@ class Claim:
     verdict: Verdict
     worst: ImageFinding
     """Of the images that had to be asked about."""
+    grandfathered: bool = False
+    """It only warns because it ran in this namespace before."""
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -59,6 +61,7 @@ class _Payload(msgspec.Struct, frozen=True):
     missing: tuple[int, int, int, int] = (0, 0, 0, 0)
     detail: str = ""
     retry: float | None = None
+    ran: bool = False
 
 
 _DECODER = msgspec.json.Decoder(_Payload)
@@ -75,7 +78,7 @@ def sign(claim: Claim, *, keys: Keys, now: float) -> str | None:
             ns=claim.namespace, images=sorted(claim.images), verdict=claim.verdict, finding=worst.finding,
             exp=now + LIFETIME_S, sub=claim.subject, image=worst.image, replica=worst.replica,
             missing=(missing.manifests, missing.blobs, missing.bytes, missing.of_blobs), detail=worst.detail,
-            retry=worst.retry_after_s,
+            retry=worst.retry_after_s, ran=claim.grandfathered,
         )
     )  # fmt: skip
     text = f"{_text(payload)}.{_text(_mac(keys[max(keys)], payload))}"
@@ -104,7 +107,10 @@ def verify(text: str, *, keys: Keys, namespace: str, images: Iterable[str], subj
         said.image, said.finding, replica=said.replica, missing=Missing(*said.missing), detail=said.detail,
         retry_after_s=said.retry,
     )  # fmt: skip
-    return Claim(namespace=namespace, images=claimed, subject=said.sub, verdict=said.verdict, worst=worst)
+    return Claim(
+        namespace=namespace, images=claimed, subject=said.sub, verdict=said.verdict, worst=worst,
+        grandfathered=said.ran,
+    )  # fmt: skip
 
 
 def usable(data: Mapping[str, str]) -> Keys:

@@ -39,6 +39,10 @@ class Metrics:
         self.fail_open = Counter(
             "tidegate_fail_open", "Images let through because nothing could be learned.", ["finding"], registry=registry
         )
+        self.grandfathered = Counter(
+            "tidegate_grandfathered", "Images let through because they ran in their namespace before.", ["finding"],
+            registry=registry,
+        )  # fmt: skip
 
     def _of_replicas(self, registry: CollectorRegistry) -> None:
         self.registry_requests = Counter(

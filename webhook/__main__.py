@@ -10,10 +10,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -24,13 +25,14 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import NAMESPACES, SECRETS
+from tidegate.kube.resources import IMAGEAVAILABILITIES, NAMESPACES, SECRETS
 from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.metrics import Metrics
 from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from webhook.app import Health, create_app
+from webhook.facts import Facts, NoFacts
 from webhook.gate import Gate
 from webhook.keys import NoKeys, WatchedKeys
 from webhook.live import LiveConfig, check
@@ -41,6 +43,8 @@ from webhook.tls import ServingCertificate, TlsError
 
 log = structlog.get_logger()
 
+FACTS_S = 5.0
+"""How long the start waits for what runs already, once namespaces are known."""
 DRAIN_S = 3.0
 """After SIGTERM in a cluster: reviews still come until every API server knows that this endpoint is gone."""
 
@@ -64,7 +68,9 @@ class Known:
 
     namespaces: Namespaces
     keys: KeySource
-    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    facts: Facts | NoFacts
+    synced: Callable[[], Coroutine[Any, Any, None]]
+    """Returns when reviews can be judged."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,15 +117,19 @@ async def _serve(
         rules = await stack.enter_async_context(live.opened())
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         known = await _known(cluster, arguments.namespace, stack, tasks)
-        gate = Gate(rules, namespaces=known.namespaces, metrics=metrics, keys=known.keys, holds=cluster is not None)
-        tasks.create_task(forever("follow configuration", live.follow(gate)))
+        known.facts.teach(rules.checker)
+        gate = Gate(
+            rules, namespaces=known.namespaces, metrics=metrics, keys=known.keys, running=known.facts,
+            holds=cluster is not None,
+        )  # fmt: skip
+        tasks.create_task(forever("follow configuration", live.follow(gate, known.facts)))
         tasks.create_task(forever("follow certificate", certificate.follow()))
         scraped = make_asgi_app(metrics.registry)
         await stack.enter_async_context(serving(scraped, port=arguments.metrics_port))
         app = create_app(gate, health=health, metrics=metrics)
         await stack.enter_async_context(serving(app, port=arguments.port, tls=certificate.context))
         log.info("webhook.started", version=__version__, port=arguments.port, registries=sorted(rules.hosts))
-        await known.synced.wait()
+        await known.synced()
         health.ready.set()
         log.info("webhook.ready")
         await asyncio.Event().wait()
@@ -128,15 +138,28 @@ async def _serve(
 async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> Known:
     """Outside a cluster nothing; inside, what two watches keep current. Keys are not waited for: nobody needs any."""
     if cluster is None:
-        nothing = Known(Standalone(), NoKeys())
-        nothing.synced.set()
-        return nothing
+        return Known(Standalone(), NoKeys(), NoFacts(), synced=_at_once)
     client = await stack.enter_async_context(KubeClient(cluster))
     namespaces = Reflector(client, NAMESPACES)
     secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={DECISION_SECRET}")
+    availabilities = Reflector(client, IMAGEAVAILABILITIES)
+    facts = Facts(availabilities, clock=asyncio.get_running_loop().time)
+    tasks.create_task(forever("watch facts", availabilities.run()))
+    tasks.create_task(forever("doubt old facts", facts.doubting()))
     tasks.create_task(forever("watch namespaces", namespaces.run()))
     tasks.create_task(forever("watch keys", secrets.run()))
-    return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), namespaces.synced)
+
+    async def synced() -> None:
+        await namespaces.synced.wait()
+        with suppress(TimeoutError):  # a definition that is not installed keeps nobody from starting
+            async with asyncio.timeout(FACTS_S):
+                await availabilities.synced.wait()
+
+    return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), facts, synced=synced)
+
+
+async def _at_once() -> None:
+    pass
 
 
 def _parse(argv: Sequence[str] | None) -> Arguments:

@@ -23,6 +23,7 @@ class Claims:
         claim = Claim(
             namespace=subject.namespace, images=frozenset(images), subject=_short(subject, asked),
             verdict=decision.verdict, worst=decision.worst,
+            grandfathered=decision.worst.image in decision.grandfathered,
         )  # fmt: skip
         return sign(claim, keys=self._keys.keys(), now=self._clock())
 

@@ -17,11 +17,12 @@ from tidegate.reference import InvalidReference
 from tidegate.workload import MalformedObject
 from webhook import texts
 from webhook.claims import Claims
+from webhook.facts import NoFacts
 from webhook.judge import Judge, Standing
 from webhook.keys import NoKeys
 from webhook.mutation import mutated, unjudged
 from webhook.review import Response, Review, Status
-from webhook.rules import Asked, KeySource, Namespaces, Rules
+from webhook.rules import Asked, KeySource, Namespaces, Rules, Running
 from webhook.subjects import object_of, subject_of, uses_to_judge
 
 log = structlog.get_logger()
@@ -50,11 +51,12 @@ class Gate:
         namespaces: Namespaces,
         metrics: Metrics,
         keys: KeySource | None = None,
+        running: Running = NoFacts(),  # noqa: B008  it has no state
         clock: Callable[[], float] = time.time,
         holds: bool = False,
     ) -> None:
         claims = Claims(keys or NoKeys(), clock=clock)
-        self._judge = Judge(rules, namespaces=namespaces, claims=claims, holds=holds)
+        self._judge = Judge(rules, namespaces=namespaces, running=running, claims=claims, holds=holds)
         self._metrics = metrics
         self._reviews = _Labelled(metrics.reviews)
         self._findings = _Labelled(metrics.findings)
@@ -136,6 +138,8 @@ class Gate:
             self._findings[self._judge.host(finding.image) or _OTHER_REGISTRIES, finding.finding.value].inc()
             if finding.finding in FAILURES and verdict in {Verdict.ALLOW, Verdict.WARN}:
                 self._metrics.fail_open.labels(finding.finding.value).inc()
+            if finding.image in decision.grandfathered:
+                self._metrics.grandfathered.labels(finding.finding.value).inc()
 
 
 class _Labelled(dict[tuple[str, ...], Counter]):
@@ -167,6 +171,8 @@ def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False) -> 
         "finding": decision.worst.finding.value,
         "images": texts.images(decision),
     }
+    if decision.grandfathered:
+        annotations["grandfathered"] = texts.grandfathered(decision)
     refused = decision.verdict is Verdict.DENY or (decision.verdict is Verdict.HOLD and not held)
     if refused and mode is Mode.ENFORCE:
         status = Status(message=texts.denial(decision))
@@ -174,7 +180,7 @@ def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False) -> 
     warnings: tuple[str, ...] = ()
     if decision.verdict is not Verdict.ALLOW and mode is not Mode.AUDIT:
         warnings = tuple(
-            texts.warning(finding, waits=held and verdict is Verdict.HOLD)
+            texts.warning(finding, waits=held and verdict is Verdict.HOLD, ran=finding.image in decision.grandfathered)
             for finding, verdict in decision.judged
             if verdict is not Verdict.ALLOW
         )

@@ -29,10 +29,12 @@ from tidegate.reference import ImageReference, InvalidReference
 from tidegate.workload import WorkloadView
 from webhook.claims import Claims
 from webhook.review import Review
-from webhook.rules import Asked, Checker, Namespaces, Rules
+from webhook.rules import Asked, Checker, Namespaces, Rules, Running
+from webhook.subjects import is_born
 
 HOLDING_PATIENCE_S = 1.0
 """How long a review waits for a registry where the controller goes on asking."""
+_REFUSE = frozenset({Verdict.DENY, Verdict.HOLD})
 _REMEMBERED_REFERENCES = 8192
 _LONGEST_REMEMBERED = 512
 """Characters: an author may write megabytes, and memory is for what is likely to come again."""
@@ -74,12 +76,13 @@ class Sentence:
 class Judge:
     """Judges by the rules that are in force when a review comes. `holds`: a controller releases what is held."""
 
-    def __init__(self, rules: Rules, *, namespaces: Namespaces, claims: Claims, holds: bool) -> None:
+    def __init__(self, rules: Rules, *, namespaces: Namespaces, running: Running, claims: Claims, holds: bool) -> None:
         self.rules = rules
         """Replaced as a whole when the configuration changes."""
         self.holds = holds
         self.claims = claims
         self._namespaces = namespaces
+        self._running = running
         self._remembered = lru_cache(_REMEMBERED_REFERENCES)(_parsed)
         self.causes: TTLCache[str, str] = TTLCache(_REMEMBERED_CAUSES, ttl=_CAUSE_S)
         """Why an image could not be pinned a moment ago: without it the refusal would only say that it is not."""
@@ -129,7 +132,7 @@ class Judge:
         """A decision that the Pod carries is taken, a held Pod needs none, and everything else is found out."""
         standing = _for(seen, standing)
         sifted = self.sift(images, fresh, standing=standing, subject=subject)
-        known = decide(sifted.known, settings=standing.settings, subject=subject)
+        known = self._decide(sifted.known, standing=standing, subject=subject)
         born = is_born(seen, review)
         gated = born and self.holds and REPLICA_GATE in seen.scheduling_gates
         if not sifted.asking:
@@ -147,7 +150,7 @@ class Judge:
     ) -> Sentence:
         """For `/mutate`: what the Pod, with these images, shall be admitted by; being gated already excuses nothing."""
         sifted = self.sift(images, images, standing=standing, subject=subject)
-        known = decide(sifted.known, settings=standing.settings, subject=subject)
+        known = self._decide(sifted.known, standing=standing, subject=subject)
         if not sifted.asking:
             return Sentence(known)
         taken = self._taken(seen, images, sifted, known=known, subject=subject)
@@ -160,7 +163,8 @@ class Judge:
         claim = self.claims.accepted(seen, subject=subject, images=images, asked=sifted.asking)
         if claim is None or claim.worst.image not in sifted.asking:
             return None
-        return Sentence(_together(known, decided([(claim.worst, claim.verdict)])))
+        ran = frozenset((claim.worst.image,)) if claim.grandfathered else frozenset[str]()
+        return Sentence(_together(known, decided([(claim.worst, claim.verdict)], grandfathered=ran)))
 
     async def _found_out(self, sifted: Sifted, *, known: Decision, standing: Standing, subject: Subject) -> Sentence:
         checker = standing.rules.checker
@@ -174,8 +178,23 @@ class Judge:
                 findings.append(finding)
         if unknown:
             findings.extend(await _check(checker, unknown, self._until(standing, subject)))
-        learned = decide(findings, settings=standing.settings, subject=subject)
+        learned = self._decide(findings, standing=standing, subject=subject)
         return Sentence(_together(known, learned), learned)
+
+    def _decide(self, findings: Iterable[ImageFinding], *, standing: Standing, subject: Subject) -> Decision:
+        """What runs already is looked up only where it may turn a refusal into a warning."""
+        findings = tuple(findings)
+        decision = decide(findings, settings=standing.settings, subject=subject)
+        if decision.verdict not in _REFUSE:
+            return decision
+        refused = [finding.image for finding, verdict in decision.judged if verdict in _REFUSE]
+        references = {image: self.reference(image, standing.rules) for image in refused}
+        parsed = {image: one for image, one in references.items() if isinstance(one, ImageReference)}
+        runs = self._running.runs(parsed, namespace=subject.namespace)
+        if not runs.anywhere:
+            return decision
+        subject = replace(subject, runs_already=runs.here, runs_in_cluster=runs.anywhere)
+        return decide(findings, settings=standing.settings, subject=subject)
 
     def _until(self, standing: Standing, subject: Subject) -> float:
         patience = standing.settings.patience_s
@@ -195,11 +214,6 @@ def _parsed(image: str) -> ImageReference | InvalidReference:
         return ImageReference.parse(image)
     except InvalidReference as exc:
         return exc.with_traceback(None)
-
-
-def is_born(seen: WorkloadView, review: Review) -> bool:
-    """A Pod at its creation: only then may it be gated."""
-    return seen.is_pod and review.operation == "CREATE" and not review.sub_resource
 
 
 def bounded(deadline: float, patience_s: float | None) -> float:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Never
+from typing import Never, Protocol
 
 import structlog
 
@@ -20,7 +20,7 @@ from tidegate.policy import NAME_LABEL
 from tidegate.replicas import open_registries
 from webhook.app import Health
 from webhook.gate import Gate
-from webhook.rules import Rules
+from webhook.rules import Learner, Rules
 from webhook.stamps import stamp_of
 
 log = structlog.get_logger()
@@ -52,6 +52,14 @@ async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
             await checker.aclose()
 
 
+class Taught(Protocol):
+    """What teaches a checker that comes new all that is known."""
+
+    def teach(self, checker: Learner, *, registries: frozenset[str] | None = None) -> None:
+        """`registries`: those that facts from before are about; None: all."""
+        ...
+
+
 class LiveConfig:
     """Follows the file for one gate."""
 
@@ -74,7 +82,7 @@ class LiveConfig:
         finally:
             await self._current.aclose()
 
-    async def follow(self, gate: Gate) -> Never:
+    async def follow(self, gate: Gate, facts: Taught) -> Never:
         """Replace the gate's rules whenever the file holds another valid configuration."""
         async with asyncio.TaskGroup() as leaving:
             while True:
@@ -87,7 +95,7 @@ class LiveConfig:
                 try:
                     config = await self._read()
                     if config != self._config:
-                        await self._replace(gate, config, leaving)
+                        await self._replace(gate, facts, config, leaving)
                 except ConfigError as exc:
                     if config is not None:  # a file that it names cannot be used yet: look again
                         self._stamp = None
@@ -95,18 +103,25 @@ class LiveConfig:
                 else:
                     self._say("ok")
 
-    async def _replace(self, gate: Gate, config: Config, leaving: asyncio.TaskGroup) -> None:
+    async def _replace(self, gate: Gate, facts: Taught, config: Config, leaving: asyncio.TaskGroup) -> None:
         if self._asks_alike(config):  # what was learned about replicas stays
             gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
         else:
             replaced = self._current
             gate.rules = await self._open(config)
+            facts.teach(gate.rules.checker, registries=self._same(config))
             leaving.create_task(_close_later(replaced), name="close replaced rules")
         self._config = config
         log.info("config.reloaded", registries=sorted(gate.rules.hosts))
 
     def _asks_alike(self, config: Config) -> bool:
         return config.registries == self._config.registries and config.cluster == self._config.cluster
+
+    def _same(self, config: Config) -> frozenset[str]:
+        """Registries of which the new configuration means the very same: what was said of them still holds."""
+        if config.cluster != self._config.cluster:
+            return frozenset()
+        return frozenset(registry.host for registry in config.registries if registry in self._config.registries)
 
     async def _open(self, config: Config) -> Rules:
         stack = AsyncExitStack()

@@ -12,10 +12,10 @@ from tidegate.policy import Decision, decided
 from tidegate.registry.errors import evidence
 from tidegate.workload import MalformedObject
 from webhook import patch, texts
-from webhook.judge import Judge, Standing, is_born
+from webhook.judge import Judge, Standing
 from webhook.pins import Pins, pins
 from webhook.review import Response, Review
-from webhook.subjects import object_of, subject_of
+from webhook.subjects import is_born, object_of, subject_of
 
 _MOST_WARNINGS = 8
 

@@ -13,10 +13,10 @@ from tidegate.policy import Subject, Tags
 from tidegate.reference import Digest, ImageReference, InvalidReference
 from tidegate.registry.errors import RegistryError
 from tidegate.workload import MalformedObject, WorkloadView, view
-from webhook.judge import Judge, Standing, bounded, is_born
+from webhook.judge import Judge, Standing, bounded
 from webhook.review import Review
 from webhook.rules import Rules
-from webhook.subjects import uses_to_judge
+from webhook.subjects import is_born, uses_to_judge
 
 
 @dataclass(frozen=True, slots=True)

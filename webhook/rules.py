@@ -4,14 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tidegate.availability import Runs
+from tidegate.completeness.memory import ImageKey, PresenceKey
 from tidegate.decisions import Keys
-from tidegate.findings import ImageFinding, Mode
+from tidegate.findings import Finding, ImageFinding, Mode
 from tidegate.policy import Policy
 from tidegate.policy.listing import listed_as
 from tidegate.reference import Digest, ImageReference
 
 
-class Checker(Protocol):
+class Learner(Protocol):
+    """Who is told what others found out; see `tidegate.completeness.Checker`."""
+
+    def believe(self, key: PresenceKey) -> None:
+        """An image is whole on a replica."""
+        ...
+
+    def doubt(self, key: PresenceKey) -> None:
+        """Nobody says so any more."""
+        ...
+
+    def believe_outcome(self, image: ImageKey, said: Mapping[str, Finding]) -> None:
+        """What the replicas, by name, said together."""
+        ...
+
+
+class Checker(Learner, Protocol):
     """What the gate asks about an image of a listed registry."""
 
     def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
@@ -32,6 +50,14 @@ class Namespaces(Protocol):
 
     def labels(self, name: str) -> Mapping[str, str]:
         """Of the namespace with that name; none where it is not known."""
+        ...
+
+
+class Running(Protocol):
+    """What the gate knows of images that run already."""
+
+    def runs(self, images: Mapping[str, ImageReference], *, namespace: str) -> Runs:
+        """Which of these strings ran in that namespace, and which in any."""
         ...
 
 

@@ -43,8 +43,13 @@ def subject_of(seen: WorkloadView, review: Review) -> Subject:
         user=review.user_info.username,
         labels=seen.labels if seen.template is None else seen.template_labels,
         holding=_holding(seen, owner, review),
-        owned_pod=seen.is_pod and owner is not None,
+        owned_pod=is_born(seen, review) and owner is not None,
     )
+
+
+def is_born(seen: WorkloadView, review: Review) -> bool:
+    """A Pod at its creation: only then may it be gated, or take the place of one that ran."""
+    return seen.is_pod and review.operation == "CREATE" and not review.sub_resource
 
 
 def _holding(seen: WorkloadView, owner: Owner | None, review: Review) -> Holding:

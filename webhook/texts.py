@@ -1,6 +1,7 @@
 """What people read when something is refused: which image, on which replica, what is missing, and what to do."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.policy import Decision
@@ -24,10 +25,13 @@ def denial(decision: Decision) -> str:
     return text + _more(decision)
 
 
-def warning(finding: ImageFinding, *, waits: bool = False) -> str:
-    """The same in at most `WARNING_LIMIT` characters; `waits`: nothing is refused, but Pods wait for the image."""
+def warning(finding: ImageFinding, *, waits: bool = False, ran: bool = False) -> str:
+    """The same in at most `WARNING_LIMIT` characters.
+
+    Nothing is refused, but Pods wait for the image (`waits`), or only what ran before may go on (`ran`).
+    """
     said = f" {_says(finding)}"
-    end = "; Pods wait" if waits else ""
+    end = "; Pods wait" if waits else "; ran here before" if ran else ""
     prefix = f"tidegate: {finding.finding.value}: "
     room = WARNING_LIMIT - len(prefix) - len(said) - len(end)
     least = 24
@@ -39,12 +43,21 @@ def warning(finding: ImageFinding, *, waits: bool = False) -> str:
 
 def images(decision: Decision) -> str:
     """`image=finding` of all images, as far as they fit."""
+    return _listed([finding for finding, _ in decision.judged])
+
+
+def grandfathered(decision: Decision) -> str:
+    """The same of those that are let through because they ran before."""
+    return _listed([finding for finding, _ in decision.judged if finding.image in decision.grandfathered])
+
+
+def _listed(findings: Sequence[ImageFinding]) -> str:
     parts: list[str] = []
     room = IMAGES_LIMIT - _REST_ROOM
-    for finding, _ in decision.judged:
+    for finding in findings:
         part = f"{_middle(_short(printable(finding.image)), _IMAGE_LIMIT)}={finding.finding.value}"
         if len(part) + 1 > room:
-            parts.append(f"+{len(decision.judged) - len(parts)}")
+            parts.append(f"+{len(findings) - len(parts)}")
             break
         parts.append(part)
         room -= len(part) + 1

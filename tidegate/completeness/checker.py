@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from tidegate.completeness.looks import Looks
-from tidegate.completeness.memory import Memory
-from tidegate.completeness.walk import PullCost
+from tidegate.completeness.memory import ImageKey, Memory, PresenceKey
+from tidegate.completeness.walk import Presence, PullCost
 from tidegate.findings import FAILURES, FINDINGS_WORST_FIRST, Finding, ImageFinding, ReplicaFinding
 from tidegate.metrics import Metrics
 from tidegate.reference import DEFAULT_TAG, Digest, ImageReference
@@ -74,6 +74,27 @@ class Checker:
         if (worst := _proven(answers)) is not None:
             return _image_finding(image, digest, worst, answers)
         return _image_finding(image, digest, answers[0], answers) if len(answers) == len(known) else None
+
+    def believe(self, key: PresenceKey) -> None:
+        """Take in that an image is whole on a replica, as somebody else found out."""
+        host, name, _, digest = key
+        registry = self._registries.get(host)
+        if registry is not None and any(replica.name == name for replica in registry.every):
+            self._memory.learn(key, Presence(Finding.OK, Digest(digest)))
+
+    def doubt(self, key: PresenceKey) -> None:
+        """Nobody says so any more: ask at the next occasion."""
+        self._memory.forget(key)
+
+    def believe_outcome(self, image: ImageKey, said: Mapping[str, Finding]) -> None:
+        """Take in what the replicas, by name, said together: whole on all that count, or not on one of them."""
+        if (registry := self._registries.get(image[0])) is None:
+            return
+        together = [said.get(replica.name, Finding.DEADLINE) for replica in registry.local]
+        against = [finding for finding in together if finding is not Finding.OK]
+        proof = [finding for finding in against if finding not in FAILURES]
+        if proof or not against:
+            self._memory.learn_outcome(image, proof[0] if proof else Finding.OK)
 
     async def check(
         self, image: str, reference: ImageReference, *, deadline: float, tags_resolve: bool = True,

@@ -85,6 +85,10 @@ class Memory:
             self._complete.pop(key, None)
             _put(self._proven, key, presence)
 
+    def forget(self, key: PresenceKey) -> None:
+        """It is not complete any more, or nobody says so any more; what was proven a moment ago stays."""
+        self._complete.pop(key, None)
+
     def tag(self, key: PresenceKey) -> Digest | None:
         """Where a tag (in the digest's place) pointed a moment ago."""
         return self._tags.get(key)

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tidegate.availability import Runs
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
@@ -94,6 +95,19 @@ class Labels:
         return self.known.get(name, {})
 
 
+class Ran:
+    """Which image strings ran in which namespaces; counts how often that is asked."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, set[str]] = {}
+        self.asked = 0
+
+    def runs(self, images: Mapping[str, ImageReference], *, namespace: str) -> Runs:
+        self.asked += 1
+        anywhere = set().union(*self.known.values())
+        return Runs(frozenset(images) & self.known.get(namespace, set()), frozenset(images) & anywhere)
+
+
 @dataclass(slots=True)
 class Webhook:
     """The application with all that it stands on."""
@@ -105,6 +119,7 @@ class Webhook:
     health: Health
     metrics: Metrics
     settings: Settings = field(default_factory=Settings)
+    ran: Ran = field(default_factory=Ran)
 
     def use(self, policy: Policy) -> None:
         self.gate.rules = Rules(policy, frozenset({"r.example"}), self.checker)
@@ -170,8 +185,10 @@ def opened(ring: Ring | None = None, *, holds: bool = False) -> Webhook:
     checker, namespaces, health = KnownImages(), Labels(), Health()
     rules = Rules(Policy(), frozenset({"r.example"}), checker)
     given = ring or Ring()
-    gate = Gate(rules, namespaces=namespaces, metrics=metrics, keys=ring, clock=given.clock, holds=holds)
-    running = Webhook(create_app(gate, health=health, metrics=metrics), gate, checker, namespaces, health, metrics)
+    ran = Ran()
+    gate = Gate(rules, namespaces=namespaces, metrics=metrics, keys=ring, clock=given.clock, running=ran, holds=holds)
+    app = create_app(gate, health=health, metrics=metrics)
+    running = Webhook(app, gate, checker, namespaces, health, metrics, ran=ran)
     running.namespaces.known["shop"] = {"tidegate.dev/mode": "enforce"}
     return running
 
