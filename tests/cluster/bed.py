@@ -1,11 +1,14 @@
 """Hands for the cluster stories: kubectl, the two registries, and what a red test leaves behind as evidence."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +55,22 @@ class Cluster:
             assert time.monotonic() < end, f"not after {within_s:g} s: {what}"
             time.sleep(0.2)
 
+    def namespace(self, name: str, **labels: str) -> None:
+        """Make a namespace; `story` chooses its rule in manifests/config.yaml."""
+        pairs = ", ".join(f"{key}: {value!r}" for key, value in labels.items())
+        self.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{pairs}}}}}\n")
+
+    def gates(self, namespace: str, selector: str = "") -> dict[str, list[str]]:
+        """The scheduling gates of each Pod by its name."""
+        pods = self.get("pods", "-n", namespace, *(("-l", selector) if selector else ()))["items"]
+        return {
+            pod["metadata"]["name"]: [gate["name"] for gate in pod["spec"].get("schedulingGates", [])] for pod in pods
+        }
+
+    def events(self, namespace: str) -> str:
+        """What was said, as `kubectl get events` prints it."""
+        return self.kubectl("get", "events", "-n", namespace, "--no-headers").out
+
     def evidence(self) -> str:
         """What one wants to read when a story is red."""
         parts = []
@@ -71,6 +90,18 @@ class Cluster:
 def run(command: list[str], *, text: str = "", timeout_s: float = 60) -> Ran:
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def frozen(name: str) -> Iterator[None]:
+    """A part of the bed (`registry-2`) takes connections and answers nothing, while the block runs."""
+    bed = Path(os.environ.get("TIDEGATE_TESTBED", Path.home() / ".cache/tidegate-testbed"))
+    pid = int((bed / "run" / f"{name}.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def push(url: str, *, random: str = "1K") -> str:
