@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from controller.copies import Copies
+from controller.events.reader import Receivers, receivers_of
 from controller.holding.polls import REMEMBERED_ABSENCE_S
 from controller.leading import Desk, lead
 from tidegate import __version__
@@ -44,6 +45,9 @@ class Arguments:
     kubeconfig: Path | None
     metrics_port: int | None
     namespace: str
+    events_url: Sequence[str]
+    events_secret_file: Path | None
+    events_ca_file: Path | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,26 +57,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(arguments.config)
         cluster = connection(arguments.kubeconfig, os.environ)
+        receivers = receivers_of(
+            arguments.events_url, secret_file=arguments.events_secret_file, ca_file=arguments.events_ca_file
+        )
     except (ConfigError, ConnectionConfigError) as exc:
         return calls.wrong(exc)
-    return calls.run(_until_told(arguments, config, cluster))
+    return calls.run(_until_told(arguments, config, cluster, receivers))
 
 
-async def _until_told(arguments: Arguments, config: Config, cluster: Connection) -> None:
+async def _until_told(arguments: Arguments, config: Config, cluster: Connection, receivers: Receivers | None) -> None:
     """Serve until a signal comes or a root task ends."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(_serve(arguments, config, cluster), name="serve")
+        serving = tasks.create_task(_serve(arguments, config, cluster, receivers), name="serve")
         await stopping.wait()
         log.info("controller.stopping")
         serving.cancel()
     log.info("controller.stopped")
 
 
-async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> None:
+async def _serve(arguments: Arguments, config: Config, cluster: Connection, receivers: Receivers | None) -> None:
     metrics = Metrics(CollectorRegistry(), program="controller")
     metrics.config_valid.set(1)
     ready = asyncio.Event()
@@ -88,7 +95,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
         copies = Copies(client)
         desk = Desk(
             config=config, client=client, copies=copies, checker=checker, metrics=metrics,
-            namespace=arguments.namespace,
+            namespace=arguments.namespace, receivers=receivers,
         )  # fmt: skip
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for name, reflector in copies.reflectors():
@@ -110,6 +117,12 @@ def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
     parser.add_argument(
         "--namespace", default=namespace, metavar="NAME", help="tidegate's own; default: POD_NAMESPACE, else tidegate"
     )
+    parser.add_argument(
+        "--events-url", action="append", default=[], metavar="URL",
+        help="a receiver of registries' events (controller.events); may be given several times; default: none",
+    )  # fmt: skip
+    parser.add_argument("--events-secret-file", type=Path, metavar="FILE", help="what receivers know the reader by")
+    parser.add_argument("--events-ca-file", type=Path, metavar="FILE", help="PEM bundle; default: the system's")
     return Arguments(**vars(parser.parse_args(argv)))
 
 

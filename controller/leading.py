@@ -21,6 +21,8 @@ from controller.budget import Limits
 from controller.copies import Copies
 from controller.core import Controller, Settings
 from controller.costs import FromManifests
+from controller.events.matching import Names
+from controller.events.reader import Hurries, Reader, Receivers
 from controller.holding.availability import Availability
 from controller.holding.holds import Holds
 from controller.holding.judge import Rules
@@ -59,6 +61,8 @@ class Desk:
     metrics: Metrics
     namespace: str
     """tidegate's own."""
+    receivers: Receivers | None = None
+    """Of registries' events."""
     wall: Callable[[], datetime] = now
     chance: random.Random = field(default_factory=random.SystemRandom)
 
@@ -92,6 +96,7 @@ def rooms(desk: Desk) -> list[Room]:
         Room(loops=availability.loops, after=copies.holds.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
         Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
+        *_events(desk, holds),
     ]
 
 
@@ -189,6 +194,14 @@ def _wakes(desk: Desk, owners: OwnerMirror) -> Wakes:
         clock=asyncio.get_running_loop().time,
         chance=desk.chance,
     )
+
+
+def _events(desk: Desk, *hurries: Hurries) -> list[Room]:
+    """What registries tell brings the checks of all these forward."""
+    if desk.receivers is None:
+        return []
+    names = Names(desk.config.registries)
+    return [Room(loops=Reader(desk.receivers, names=names, hurries=hurries, chance=desk.chance).loops)]
 
 
 def rules_of(config: Config) -> Rules:

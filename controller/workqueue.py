@@ -64,10 +64,15 @@ class WorkQueue:
         self._there.set()
 
     def add_later(self, key: str, after_s: float) -> None:
-        """Work on `key` in so many seconds, or sooner if it is added before."""
-        if key in self._queued or key in self._later:
+        """Work on `key` in so many seconds, or sooner: if it is added before, or was to come sooner anyway."""
+        if key in self._queued:
             return
-        self._later[key] = asyncio.get_running_loop().call_later(after_s, self._due, key)
+        loop = asyncio.get_running_loop()
+        if (timer := self._later.get(key)) is not None:
+            if timer.when() <= loop.time() + after_s:
+                return
+            timer.cancel()
+        self._later[key] = loop.call_later(after_s, self._due, key)
 
     async def run(self) -> Never:
         """Work until cancelled."""

@@ -31,6 +31,7 @@ from tidegate.metrics import Metrics
 from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
+from tidegate.process.tls import ServingCertificate, TlsError
 from webhook.app import Health, create_app
 from webhook.facts import Facts, NoFacts
 from webhook.gate import Gate
@@ -39,7 +40,6 @@ from webhook.live import LiveConfig, check
 from webhook.namespaces import Standalone, Watched
 from webhook.rules import KeySource, Namespaces
 from webhook.serve import serving
-from webhook.tls import ServingCertificate, TlsError
 
 log = structlog.get_logger()
 

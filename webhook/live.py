@@ -17,11 +17,11 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.config.policy import compile_policy
 from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
+from tidegate.process.stamps import stamp_of
 from tidegate.replicas import open_registries
 from webhook.app import Health
 from webhook.gate import Gate
 from webhook.rules import Learner, Rules
-from webhook.stamps import stamp_of
 
 log = structlog.get_logger()
 

@@ -108,6 +108,10 @@ class Holds:
         """Whether a held Pod needs this image."""
         return image in self._waiting
 
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        """Something is said to have come to `name` (`domain/path`): see `Polls.hurry`."""
+        return self._polls.hurry(name, digest=digest, tag=tag)
+
     # What is told
 
     def _take_pod(self, key: str, _: Pod | None, new: Pod | None) -> None:

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -98,7 +99,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in changed]
 
 
-Distribution = Callable[[Path, dict[str, Any]], AbstractContextManager[str]]
+class Distribution(Protocol):
+    """Starts one in a folder; `sections` are more of its configuration, `roots` a CA that it trusts besides."""
+
+    def __call__(
+        self, folder: Path, auth: dict[str, Any], *, sections: Mapping[str, Any] = ..., roots: Path | None = None
+    ) -> AbstractContextManager[str]: ...
 
 
 @pytest.fixture(scope="session")
@@ -111,13 +117,21 @@ def distribution_at() -> Distribution:
 
 
 @contextmanager
-def running(binary: Path, folder: Path, auth: dict[str, Any]) -> Iterator[str]:
+def running(
+    binary: Path,
+    folder: Path,
+    auth: dict[str, Any],
+    *,
+    sections: Mapping[str, Any] = MappingProxyType({}),
+    roots: Path | None = None,
+) -> Iterator[str]:
     config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0", "secret": "made up"},
         "validation": {"manifests": {"urls": {"allow": ["^http://localhost"]}}},
+        **sections,
     }
     if auth:
         config["auth"] = auth
@@ -125,7 +139,8 @@ def running(binary: Path, folder: Path, auth: dict[str, Any]) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [binary, "serve", folder / "config.yaml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env={"OTEL_TRACES_EXPORTER": "none", "PATH": os.environ["PATH"]},
+            env={"OTEL_TRACES_EXPORTER": "none", "PATH": os.environ["PATH"]}
+            | ({"SSL_CERT_FILE": str(roots)} if roots else {}),
         )  # fmt: skip
     try:
         yield f"http://127.0.0.1:{listening_port(process, folder / 'log')}"

@@ -12,7 +12,7 @@ from typing import Never
 
 import structlog
 
-from webhook.stamps import stamp_of
+from tidegate.process.stamps import stamp_of
 
 log = structlog.get_logger()
 
