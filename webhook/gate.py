@@ -74,7 +74,7 @@ class Gate:
     async def answer(self, review: Review, asked: Asked) -> Response:
         """Never raises for anything that an author or a registry did."""
         began = time.perf_counter()
-        standing = self._judge.standing(review.namespace, asked)
+        standing = await self._judge.acquainted(review.namespace, asked)
         judged = await self._judged(review, standing)
         self._count(judged, asked)
         self._log(review, asked, judged, time.perf_counter() - began)
@@ -92,7 +92,7 @@ class Gate:
     async def mutate(self, review: Review, asked: Asked) -> Response:
         """The answer of `/mutate`, which allows everything. Raises nothing for what an author or a registry did."""
         began = time.perf_counter()
-        standing = self._judge.standing(review.namespace, asked)
+        standing = await self._judge.acquainted(review.namespace, asked)
         response, decision = await mutated(self._judge, review, standing=standing)
         self._reviews[asked.webhook, standing.mode.value, decision.verdict.value].inc()
         if response.patch is not None:

@@ -13,6 +13,7 @@ from cachetools import TTLCache
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.shapes import REPLICA_GATE
 from tidegate.policy import (
+    EFFECTIVE_MODE_LABEL,
     NAME_LABEL,
     Decision,
     Holding,
@@ -35,6 +36,8 @@ from webhook.subjects import is_born
 HOLDING_PATIENCE_S = 1.0
 """How long a review waits for a registry where the controller goes on asking."""
 _REFUSE = frozenset({Verdict.DENY, Verdict.HOLD})
+NAMESPACE_PATIENCE_S = 0.25
+"""How long a review waits for the watch to tell of a namespace that nobody has heard of."""
 _REMEMBERED_REFERENCES = 8192
 _LONGEST_REMEMBERED = 512
 """Characters: an author may write megabytes, and memory is for what is likely to come again."""
@@ -87,13 +90,21 @@ class Judge:
         self.causes: TTLCache[str, str] = TTLCache(_REMEMBERED_CAUSES, ttl=_CAUSE_S)
         """Why an image could not be pinned a moment ago: without it the refusal would only say that it is not."""
 
+    async def acquainted(self, namespace: str, asked: Asked) -> Standing:
+        """As `standing`; a namespace that was made just now is waited for."""
+        if not self._namespaces.knows(namespace):
+            await self._namespaces.appear(namespace, until=bounded(asked.deadline, NAMESPACE_PATIENCE_S))
+        return self.standing(namespace, asked)
+
     def standing(self, namespace: str, asked: Asked) -> Standing:
-        """Break-glass wins over the path's mode: the label that the API server selects by may lag behind."""
+        """The path fixes the mode where the API server chose it by a label, and no glass is broken: that may lag."""
         rules = self.rules
-        labels = {**self._namespaces.labels(namespace), NAME_LABEL: namespace}
+        known = self._namespaces.labels(namespace)
+        labels = {**known, NAME_LABEL: namespace}
         settings = rules.policy.settings_for(labels)
-        fixed = asked.mode is not None and not breaks_glass(labels)
-        mode = asked.mode if fixed and asked.mode is not None else mode_of(labels, settings)
+        mode = asked.mode
+        if mode is None or breaks_glass(labels) or (NAME_LABEL in known and EFFECTIVE_MODE_LABEL not in known):
+            mode = mode_of(labels, settings)
         return Standing(rules=rules, settings=settings, mode=mode, asked=asked)
 
     def reference(self, image: str, rules: Rules) -> ImageReference | InvalidReference:

@@ -48,6 +48,14 @@ class Checker(Learner, Protocol):
 class Namespaces(Protocol):
     """What the gate knows of namespaces."""
 
+    def knows(self, name: str) -> bool:
+        """Whether there is nothing to wait for."""
+        ...
+
+    async def appear(self, name: str, *, until: float) -> None:
+        """Wait until it is known, or the loop's time `until` has come."""
+        ...
+
     def labels(self, name: str) -> Mapping[str, str]:
         """Of the namespace with that name; none where it is not known."""
         ...
