@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from controller.holding.mirror import HoldMirror
+from controller.images.mirror import ImageMirror
 from controller.mirror import Mirror
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Reflector
@@ -20,14 +21,15 @@ class Copies:
     def __init__(self, client: KubeClient) -> None:
         self.pulls = Mirror(client)
         self.holds = HoldMirror(client)
+        self.images = ImageMirror(client)
 
     def reflectors(self) -> Iterator[tuple[str, Reflector[Any]]]:
         """All, each with its name."""
-        for mirror in (self.pulls, self.holds):
+        for mirror in (self.pulls, self.holds, self.images):
             yield from mirror.reflectors()
 
     async def synced(self) -> None:
-        """Wait until there is all that the leader's work needs."""
+        """Wait until there is all that pulls and held Pods need; they do not wait for all the Pods on nodes."""
         for mirror in (self.pulls, self.holds):
             await mirror.synced()
 

@@ -23,10 +23,10 @@ from controller.core import Controller, Settings
 from controller.costs import FromManifests
 from controller.events.matching import Names
 from controller.events.reader import Hurries, Reader, Receivers
-from controller.holding.availability import Availability
 from controller.holding.holds import Holds
 from controller.holding.judge import Rules
 from controller.holding.reports import Reports
+from controller.images.images import Images, Sources
 from controller.keys import KEY_BYTES, DecisionKeys
 from controller.modes import Modes
 from controller.owners.mirror import OwnerMirror
@@ -84,16 +84,17 @@ class Room:
 def rooms(desk: Desk) -> list[Room]:
     """All that a leader does."""
     copies = desk.copies
-    keys, pulls, availability = _keys(desk), _pulls(desk), _availability(desk)
+    keys, pulls, sources = _keys(desk), _pulls(desk), _sources(copies)
+    images = _images(desk, sources)
     owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
     kept, modes = _policies(desk), _modes(desk)
-    holds, wakes = _holds(desk, owners, availability), _wakes(desk, owners)
+    holds, wakes = _holds(desk, owners, images), _wakes(desk, owners)
     return [
         Room(loops=keys.loops),
         Room(loops=kept.loops),
         Room(loops=modes.loops, start=modes.start, after=copies.holds.synced),
         Room(loops=pulls.loops, start=pulls.start, after=copies.pulls.synced),
-        Room(loops=availability.loops, after=copies.holds.synced),
+        Room(loops=images.loops, start=images.start, after=sources.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
         Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
         *_events(desk, holds),
@@ -156,17 +157,31 @@ def _pulls(desk: Desk) -> Controller:
     )
 
 
-def _availability(desk: Desk) -> Availability:
-    return Availability(
+def _sources(copies: Copies) -> Sources:
+    return Sources(
+        placed=copies.images.placed,
+        pending=copies.holds.pods,
+        workloads=copies.pulls.workloads,
+        prepulls=copies.pulls.prepulls,
+        availabilities=copies.holds.availabilities,
+    )
+
+
+def _images(desk: Desk, sources: Sources) -> Images:
+    return Images(
         desk.client,
-        observed=desk.copies.holds.availabilities,
+        sources,
+        surveyor=desk.checker,
+        registries=desk.checker.registries,
+        limits={registry.host: registry.limits for registry in desk.config.registries},
         metrics=desk.metrics,
         wall=desk.wall,
+        clock=asyncio.get_running_loop().time,
         chance=desk.chance,
     )
 
 
-def _holds(desk: Desk, owners: OwnerMirror, availability: Availability) -> Holds:
+def _holds(desk: Desk, owners: OwnerMirror, images: Images) -> Holds:
     return Holds(
         desk.client,
         pods=desk.copies.holds.pods,
@@ -175,7 +190,7 @@ def _holds(desk: Desk, owners: OwnerMirror, availability: Availability) -> Holds
         rules=rules_of(desk.config),
         checker=desk.checker,
         reports=Reports(desk.client, instance=socket.gethostname()[:128], wall=desk.wall, chance=desk.chance),
-        on_finding=availability.found,
+        on_finding=images.found,
         metrics=desk.metrics,
         wall=desk.wall,
         clock=asyncio.get_running_loop().time,

@@ -102,6 +102,8 @@ class ReplicaFinding:
     requests: int = 0
     seconds: float = 0.0
     retry_after_s: float | None = None
+    lacking: tuple[str, ...] = ()
+    """Digests of what is missing, the first few."""
 
 
 @dataclass(frozen=True, slots=True)

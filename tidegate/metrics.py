@@ -96,6 +96,10 @@ class Metrics:
             buckets=_PULL_SECONDS, registry=registry,
         )  # fmt: skip
         self.replica_lag = Histogram(
-            "tidegate_replica_lag_seconds", "Seconds from an image first being waited for to complete on the replica.",
+            "tidegate_replica_lag_seconds", "Seconds from an image first seen at home to complete on the replica.",
             ["registry", "replica"], buckets=_PULL_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.images_unavailable = Gauge(
+            "tidegate_images_unavailable", "Images in use that the replica has not, or not whole.",
+            ["registry", "replica"], registry=registry,
         )  # fmt: skip

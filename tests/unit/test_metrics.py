@@ -7,7 +7,8 @@ from tidegate.metrics import Metrics
 PROMISED = {
     "tidegate_build_info", "tidegate_config_valid", "tidegate_fail_open", "tidegate_findings",
     "tidegate_grandfathered", "tidegate_grant_wait_seconds", "tidegate_held_pods", "tidegate_held_pods_overdue",
-    "tidegate_hold_duration_seconds", "tidegate_pull_budget", "tidegate_pull_bytes", "tidegate_pull_duration_seconds",
+    "tidegate_hold_duration_seconds", "tidegate_images_unavailable",
+    "tidegate_pull_budget", "tidegate_pull_bytes", "tidegate_pull_duration_seconds",
     "tidegate_pulls", "tidegate_pulls_in_flight", "tidegate_registry_request_duration_seconds",
     "tidegate_registry_requests", "tidegate_replica_lag_seconds", "tidegate_replica_up",
     "tidegate_review_duration_seconds", "tidegate_reviews", "tidegate_throttled",

@@ -50,7 +50,8 @@ class Checker:
         metrics: Metrics,
         memory: Memory | None = None,
     ) -> None:
-        self._registries = registries
+        self.registries = registries
+        """By host."""
         self._looks = Looks(memory=memory or Memory(), platforms=platforms)
         self._memory = self._looks.memory
         for host in registries:  # from the start at zero, so that a first finding shows as an increase
@@ -63,7 +64,7 @@ class Checker:
 
     def recall(self, image: str, reference: ImageReference, *, tenant: Tenant = NOBODY) -> ImageFinding | None:
         """The answer if memory alone has it, else None. Asks nobody; takes microseconds."""
-        registry = self._registries.get(reference.domain)
+        registry = self.registries.get(reference.domain)
         if registry is None:
             return _unlisted(image, reference)
         digest = reference.digest or self._agreed(registry, reference)
@@ -78,7 +79,7 @@ class Checker:
     def believe(self, key: PresenceKey) -> None:
         """Take in that an image is whole on a replica, as somebody else found out."""
         host, name, _, digest = key
-        registry = self._registries.get(host)
+        registry = self.registries.get(host)
         if registry is not None and any(replica.name == name for replica in registry.every):
             self._memory.learn(key, Presence(Finding.OK, Digest(digest)))
 
@@ -88,7 +89,7 @@ class Checker:
 
     def believe_outcome(self, image: ImageKey, said: Mapping[str, Finding]) -> None:
         """Take in what the replicas, by name, said together: whole on all that count, or not on one of them."""
-        if (registry := self._registries.get(image[0])) is None:
+        if (registry := self.registries.get(image[0])) is None:
             return
         together = [said.get(replica.name, Finding.DEADLINE) for replica in registry.local]
         against = [finding for finding in together if finding is not Finding.OK]
@@ -104,7 +105,7 @@ class Checker:
 
         Without `tags_resolve` a reference without digest is `not-pinned`, and nobody is asked.
         """
-        registry = self._registries.get(reference.domain)
+        registry = self.registries.get(reference.domain)
         if registry is None:
             return _unlisted(image, reference)
         asker = registry.asker(tenant, reference.path)
@@ -116,9 +117,38 @@ class Checker:
 
     async def ask(self, replica: Replica, repository: str, digest: Digest, *, deadline: float) -> ReplicaFinding:
         """What one replica says, whatever it is for, to the configured credentials."""
-        registry = self._registries.get(replica.registry)
+        registry = self.registries.get(replica.registry)
         asker = None if registry is None else registry.asker(NOBODY, repository)
         return await self._looks.whole(replica, repository, digest, until=deadline, asker=asker)
+
+    async def survey(
+        self, reference: ImageReference, replicas: Sequence[Replica], *, deadline: float, fresh: bool = False
+    ) -> Sequence[ReplicaFinding]:
+        """What each of these replicas of one registry says for itself; `fresh`: whatever is remembered.
+
+        A tag that home cannot resolve says nothing about the others: the answer is then home's alone.
+        """
+        registry = self._registry(reference)
+        asker = registry.asker(NOBODY, reference.path)
+        if (digest := reference.digest) is not None:
+
+            async def whole(replica: Replica) -> ReplicaFinding:
+                return await self._looks.whole(
+                    replica, reference.path, digest, until=deadline, asker=asker, fresh=fresh
+                )
+
+            return await _all(replicas, whole)
+        tag = reference.tag or DEFAULT_TAG
+        meant = await self._looks.named(registry.home, reference.path, tag, until=deadline, asker=asker)
+        if isinstance(meant, ReplicaFinding):
+            return [meant]
+
+        async def same_and_whole(replica: Replica) -> ReplicaFinding:
+            return await self._same_and_whole(
+                registry, reference, meant, replica, until=deadline, asker=asker, fresh=fresh
+            )
+
+        return await _all(replicas, same_and_whole)
 
     async def resolve(self, reference: ImageReference, *, deadline: float, tenant: Tenant = NOBODY) -> Digest:
         """What a tag stands for at home (a digest stands for itself). Raises RegistryError."""
@@ -146,7 +176,7 @@ class Checker:
         raise _error(failures[0])
 
     def _registry(self, reference: ImageReference) -> RegistryReplicas:
-        if (registry := self._registries.get(reference.domain)) is None:
+        if (registry := self.registries.get(reference.domain)) is None:
             message = f"{reference.domain} is not among the configured registries"
             raise Unsupported(message, replica="")
         return registry
@@ -171,18 +201,33 @@ class Checker:
             return _image_finding(image, None, digest, [digest], known_before=before)
 
         async def same_and_whole(replica: Replica, by: float) -> ReplicaFinding:
-            if replica.name != registry.home.name:
-                there = await self._looks.named(replica, path, tag, until=by, asker=asker)
-                if isinstance(there, ReplicaFinding):
-                    return there
-                if there != digest:
-                    known_at_home = await self._looks.named(registry.home, path, there, until=by, asker=asker)
-                    return _astray(replica, there, registry.home, digest, known_at_home)
-            return await self._looks.whole(replica, path, digest, until=by, asker=asker)
+            return await self._same_and_whole(registry, reference, digest, replica, until=by, asker=asker)
 
         decisive, answers = await _consult(registry, same_and_whole, until)
         before = self._before(registry, path, tag, decisive.finding, asker)
         return _image_finding(image, digest, decisive, answers, known_before=before)
+
+    async def _same_and_whole(
+        self,
+        registry: RegistryReplicas,
+        reference: ImageReference,
+        digest: Digest,
+        replica: Replica,
+        *,
+        until: float,
+        asker: Asker | None,
+        fresh: bool = False,
+    ) -> ReplicaFinding:
+        """Whether the replica's tag is what home's is (`digest`), and all of that is there."""
+        path, tag = reference.path, reference.tag or DEFAULT_TAG
+        if replica.name != registry.home.name:
+            there = await self._looks.named(replica, path, tag, until=until, asker=asker)
+            if isinstance(there, ReplicaFinding):
+                return there
+            if there != digest:
+                known_at_home = await self._looks.named(registry.home, path, there, until=until, asker=asker)
+                return _astray(replica, there, registry.home, digest, known_at_home)
+        return await self._looks.whole(replica, path, digest, until=until, asker=asker, fresh=fresh)
 
     def _agreed(self, registry: RegistryReplicas, reference: ImageReference) -> Digest | None:
         """The digest that home and every local replica named a moment ago, if they did and it was one."""

@@ -53,10 +53,17 @@ class Looks:
         return None if presence is None else _told(replica, presence, requests=0, seconds=0.0)
 
     async def whole(
-        self, replica: Replica, repository: str, digest: Digest, *, until: float, asker: Asker | None = None
+        self,
+        replica: Replica,
+        repository: str,
+        digest: Digest,
+        *,
+        until: float,
+        asker: Asker | None = None,
+        fresh: bool = False,
     ) -> ReplicaFinding:
-        """Whether the replica holds all of it; what it lacks is counted."""
-        known = self.recall(replica.registry, replica.name, repository, digest)
+        """Whether the replica holds all of it; what it lacks is counted. `fresh`: whatever is remembered."""
+        known = None if fresh else self.recall(replica.registry, replica.name, repository, digest)
         if known is not None and _may_be_told(replica, repository, asker):
             return known
         began, what = _now(), (repository, digest)
@@ -200,6 +207,7 @@ def _told(replica: str, presence: Presence, *, requests: int, seconds: float) ->
         requests=requests,
         seconds=seconds,
         retry_after_s=presence.retry_after_s,
+        lacking=presence.lacking,
     )
 
 

@@ -23,6 +23,7 @@ from tidegate.reference import Digest
 
 _ENTRY_BYTES = 1500
 """A `Presence` with its digest, the cache's own links, and a key of three or four strings (paths end at 255)."""
+_DIGEST_BYTES = 160
 _BEFORE_S = 7 * 86400.0
 
 K = TypeVar("K")
@@ -122,7 +123,7 @@ def _put(cache: Cache[K, V], key: K, value: V) -> None:
 
 
 def _presence_bytes(presence: Presence) -> int:
-    return _ENTRY_BYTES + len(presence.detail)
+    return _ENTRY_BYTES + len(presence.detail) + _DIGEST_BYTES * len(presence.lacking)
 
 
 def _text_bytes(text: str) -> int:

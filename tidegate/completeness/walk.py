@@ -20,6 +20,8 @@ from tidegate.reference import Digest
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unsupported, evidence
 
 BLOBS_LIMIT = 256
+LACKING_LIMIT = 10
+"""Missing digests that are named; all are counted."""
 _BLOBS_AT_ONCE = 16
 """Of one walk; the replica's own limits bound all walks together."""
 
@@ -50,6 +52,8 @@ class Presence:
     cost: PullCost = NO_COST
     """Of the dearest platform."""
     retry_after_s: float | None = None
+    lacking: tuple[str, ...] = ()
+    """Digests of what is missing, the first `LACKING_LIMIT` in their own order."""
 
 
 async def walk(source: Source, repository: str, reference: str, *, platforms: Sequence[str], count: bool) -> Presence:
@@ -149,6 +153,7 @@ class _Walk:
             detail=_lacks(lacking),
             requests=self._source.requests,
             cost=self._cost,
+            lacking=tuple(sorted(lacking)[:LACKING_LIMIT]),
         )
 
     def _failed(self, exc: RegistryError) -> Presence:

@@ -252,13 +252,13 @@ class KubeClient:
         decoder = self._decoder(resource.shape)
         for raw in raws:
             try:
-                yield decoder.decode(raw)
+                yield resource.kept(decoder.decode(raw))
             except msgspec.MsgspecError as exc:
                 log.warning("kube.object_undecodable", resource=resource.plural, error=str(exc)[:256])
 
     def _decode(self, resource: Resource[T], body: bytes) -> T:
         with as_kube_errors(resource.plural):
-            return self._decoder(resource.shape).decode(body)
+            return resource.kept(self._decoder(resource.shape).decode(body))
 
     def _decoder(self, shape: type[T]) -> msgspec.json.Decoder[T]:
         decoder = self._decoders.get(shape)

@@ -1,5 +1,6 @@
 """The API resources that the programs speak about, each with the shape that it decodes to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
@@ -7,11 +8,24 @@ from urllib.parse import quote
 from tidegate.kube import shapes
 
 
+class Identifies(Protocol):
+    """What tells one object, and one version of it, from all others of its collection."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
 class HasMetadata(Protocol):
     """What every object of the API has."""
 
     @property
-    def metadata(self) -> shapes.Metadata: ...
+    def metadata(self) -> Identifies: ...
 
 
 T = TypeVar("T", bound=HasMetadata)
@@ -19,7 +33,10 @@ T = TypeVar("T", bound=HasMetadata)
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[T]):
-    """One collection of the API: `plural` is its name in URLs, `shape` what its objects decode to."""
+    """One collection of the API: `plural` is its name in URLs, `shape` what its objects decode to.
+
+    `keep` makes of each decoded object what is handed on, for those who hold many and share what is alike.
+    """
 
     group: str
     version: str
@@ -27,6 +44,11 @@ class Resource(Generic[T]):
     kind: str
     namespaced: bool
     shape: type[T]
+    keep: Callable[[T], T] | None = None
+
+    def kept(self, obj: T) -> T:
+        """The object as it is handed on."""
+        return obj if self.keep is None else self.keep(obj)
 
     @property
     def api_version(self) -> str:
@@ -54,7 +76,7 @@ class Resource(Generic[T]):
         return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def key(metadata: shapes.Metadata) -> str:
+def key(metadata: Identifies) -> str:
     """`NAMESPACE/NAME`, or `NAME` for what is in no namespace."""
     return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
 

@@ -362,6 +362,8 @@ class MissingParts(Shape, frozen=True):
     manifests: int = 0
     blobs: int = 0
     bytes: int = 0
+    first: list[str] = []
+    """Digests: all, or the first ten in their own order."""
 
 
 class ReplicaAvailability(Shape, frozen=True):
@@ -375,19 +377,28 @@ class ReplicaAvailability(Shape, frozen=True):
     """Since when the finding is this one."""
     complete_since: str | None = None
     lag_seconds: float | None = None
-    """From when the image was first looked for to when it was found complete."""
+    """Of its first arrival there, kept for good: from when the image was first looked for, or was complete at home if
+    that was later, to when it was found complete. 0 at home, and where it was complete at the first look."""
 
 
 class NamespaceUse(Shape, frozen=True):
-    """A namespace where the image runs."""
+    """A namespace where the image runs, or ran within a day."""
 
     name: str
     since: str | None = None
+    """When it was first seen running there."""
+    unused_since: str | None = None
+    """When neither a Pod nor a workload's template there named it any more."""
 
 
 class ImageAvailabilityStatus(Shape, frozen=True):
     replicas: list[ReplicaAvailability] = []
     namespaces: list[NamespaceUse] = []
+    complete_on: str = ""
+    """Names of replicas, for people; so is the next."""
+    missing_on: str = ""
+    unused_since: str | None = None
+    """When nothing in the cluster used it any more; a day later the object goes."""
     observed_at: str | None = None
     """When the status last changed."""
 

@@ -114,7 +114,7 @@ def _decode(line: bytes, *, resource: Resource[T], decoder: msgspec.json.Decoder
     if kind is EventType.BOOKMARK:
         return WatchEvent(kind, version, None)
     try:
-        return WatchEvent(kind, version, decoder.decode(wire.object))
+        return WatchEvent(kind, version, resource.kept(decoder.decode(wire.object)))
     except msgspec.MsgspecError as exc:
         log.warning("kube.object_undecodable", resource=resource.plural, error=str(exc)[:256])
         return None

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,22 +12,27 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from controller.holding.availability import Availability
 from controller.holding.holds import Holds
 from controller.holding.judge import Rules
 from controller.holding.mirror import HoldMirror
 from controller.holding.polls import Checker
 from controller.holding.reports import Reports
+from controller.images.images import Images, Sources
+from controller.images.mirror import ImageMirror
 from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
+from tidegate.config.registries import LimitsConfig, ReplicaConfig
 from tidegate.findings import Finding, ImageFinding, Missing, Mode, ReplicaFinding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, STATEFULSETS
+from tidegate.kube.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, PREPULLS, STATEFULSETS
 from tidegate.kube.shapes import REPLICA_GATE, RETRIED_ANNOTATION
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.reference import ImageReference
+from tidegate.registry.client import ReplicaClient
+from tidegate.replicas import RegistryReplicas, Replica
+from tidegate.replicas.circuit import Circuit
 from tidegate.testing.apiserver import ApiServerDouble
 
 HOST = "r.example"
@@ -52,13 +57,39 @@ class Replicas:
         assert deadline > asyncio.get_running_loop().time()
         self.asked[reference.path] += 1
         await asyncio.sleep(0)
-        finding = self.findings.get(reference.path, Finding.ABSENT)
-        missing = LACKING if finding is Finding.INCOMPLETE else Missing()
-        answer = ReplicaFinding("westeurope", finding, missing=missing)
+        answer = self._answer(reference)
         return ImageFinding(
-            image, finding, digest=reference.digest, replica="westeurope", missing=missing,
+            image, answer.finding, digest=reference.digest, replica="westeurope", missing=answer.missing,
             retry_after_s=self.retry_after_s, replicas=(answer,),
         )  # fmt: skip
+
+    async def survey(
+        self,
+        reference: ImageReference,
+        replicas: Sequence[Replica],
+        *,
+        deadline: float,
+        fresh: bool = False,
+    ) -> Sequence[ReplicaFinding]:
+        """Of images in use; not counted as asked for held Pods."""
+        assert deadline > asyncio.get_running_loop().time() or fresh
+        return [self._answer(reference) for _ in replicas]
+
+    def _answer(self, reference: ImageReference) -> ReplicaFinding:
+        finding = self.findings.get(reference.path, Finding.ABSENT)
+        missing = LACKING if finding is Finding.INCOMPLETE else Missing()
+        return ReplicaFinding("westeurope", finding, missing=missing)
+
+
+def registry(metrics: Metrics) -> RegistryReplicas:
+    """One whose only replica is never really called."""
+    now = asyncio.get_running_loop().time
+    client = ReplicaClient(
+        registry=HOST, name="westeurope", config=ReplicaConfig(endpoint="http://127.0.0.1:1"), auth=(), token_hosts=(),
+        limits=LimitsConfig(), metrics=metrics,
+    )  # fmt: skip
+    replica = Replica(client, circuit=Circuit(now=now), metrics=metrics, now=now)
+    return RegistryReplicas(HOST, home=replica, local=(replica,), failover=())
 
 
 @dataclass
@@ -139,8 +170,26 @@ class Cluster:
                 await one.synced.wait()
             holds_rules = Rules(policy, frozenset({HOST}))
             owners = OwnerMirror(mirror.replicasets, workloads)
-            availability = Availability(
-                self.client, observed=mirror.availabilities, metrics=self.metrics, wall=self.wall, chance=chance
+            placed, prepulls = ImageMirror(self.client).placed, Reflector(self.client, PREPULLS)
+            running += [tasks.create_task(one.run(), name="uses") for one in (placed, prepulls)]
+            sources = Sources(
+                placed=placed,
+                pending=mirror.pods,
+                workloads=workloads,
+                prepulls=prepulls,
+                availabilities=mirror.availabilities,
+            )
+            await sources.synced()
+            images = Images(
+                self.client,
+                sources,
+                surveyor=self.replicas,
+                registries={HOST: registry(self.metrics)},
+                limits={HOST: LimitsConfig()},
+                metrics=self.metrics,
+                wall=self.wall,
+                clock=asyncio.get_running_loop().time,
+                chance=chance,
             )
             holds = Holds(
                 self.client,
@@ -150,7 +199,7 @@ class Cluster:
                 rules=holds_rules,
                 checker=checker or self.replicas,
                 reports=Reports(self.client, instance="test", wall=self.wall, chance=chance),
-                on_finding=availability.found,
+                on_finding=images.found,
                 metrics=self.metrics,
                 wall=self.wall,
                 clock=asyncio.get_running_loop().time,
@@ -166,9 +215,10 @@ class Cluster:
                 clock=asyncio.get_running_loop().time,
                 chance=chance,
             )
+            images.start()
             holds.start()
             wakes.start()
-            loops = {**availability.loops(), **holds.loops(), **wakes.loops()}
+            loops = {**images.loops(), **holds.loops(), **wakes.loops()}
             running += [tasks.create_task(loop(), name=name) for name, loop in loops.items()]
             try:
                 yield holds
