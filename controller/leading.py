@@ -186,6 +186,7 @@ def _holds(desk: Desk, owners: OwnerMirror, images: Images) -> Holds:
         desk.client,
         pods=desk.copies.holds.pods,
         namespaces=desk.copies.holds.namespaces,
+        availabilities=desk.copies.holds.availabilities,
         owners=owners,
         rules=rules_of(desk.config),
         checker=desk.checker,

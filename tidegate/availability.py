@@ -5,10 +5,10 @@ none; its name is a hash of these, so that whoever has a reference finds its obj
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 
 from tidegate.kube.shapes import ImageAvailability, ImageAvailabilitySpec
+from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import DEFAULT_TAG, ImageReference
 
 
@@ -25,19 +25,6 @@ def name_of(spec: ImageAvailabilitySpec) -> str:
     """One for each registry, repository and digest (or tag)."""
     key = "\0".join((spec.registry, spec.repository, spec.digest or f":{spec.tag}"))
     return f"img-{sha256(key.encode()).hexdigest()[:52]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Which of some image strings ran before: kubelets pulled them then, so they were there."""
-
-    here: frozenset[str] = frozenset()
-    """In the namespace that was asked about."""
-    anywhere: frozenset[str] = frozenset()
-    """In any namespace of the cluster."""
-
-
-NOTHING_RUNS = Runs()
 
 
 def where_they_run(

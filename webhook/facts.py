@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Never
 
-from tidegate.availability import NOTHING_RUNS, Runs, where_they_run
+from tidegate.availability import where_they_run
 from tidegate.completeness import MemorySettings
 from tidegate.completeness.memory import ImageKey, PresenceKey
 from tidegate.findings import FAILURES, Finding
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.shapes import ImageAvailability, ReplicaAvailability
+from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import ImageReference
 from webhook.rules import Learner
 

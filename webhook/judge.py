@@ -17,6 +17,7 @@ from tidegate.policy import (
     NAME_LABEL,
     Decision,
     Holding,
+    Runs,
     Settings,
     Subject,
     Tags,
@@ -35,7 +36,6 @@ from webhook.subjects import is_born
 
 HOLDING_PATIENCE_S = 1.0
 """How long a review waits for a registry where the controller goes on asking."""
-_REFUSE = frozenset({Verdict.DENY, Verdict.HOLD})
 NAMESPACE_PATIENCE_S = 0.25
 """How long a review waits for the watch to tell of a namespace that nobody has heard of."""
 _REMEMBERED_REFERENCES = 8192
@@ -193,19 +193,12 @@ class Judge:
         return Sentence(_together(known, learned), learned)
 
     def _decide(self, findings: Iterable[ImageFinding], *, standing: Standing, subject: Subject) -> Decision:
-        """What runs already is looked up only where it may turn a refusal into a warning."""
-        findings = tuple(findings)
-        decision = decide(findings, settings=standing.settings, subject=subject)
-        if decision.verdict not in _REFUSE:
-            return decision
-        refused = [finding.image for finding, verdict in decision.judged if verdict in _REFUSE]
-        references = {image: self.reference(image, standing.rules) for image in refused}
-        parsed = {image: one for image, one in references.items() if isinstance(one, ImageReference)}
-        runs = self._running.runs(parsed, namespace=subject.namespace)
-        if not runs.anywhere:
-            return decision
-        subject = replace(subject, runs_already=runs.here, runs_in_cluster=runs.anywhere)
-        return decide(findings, settings=standing.settings, subject=subject)
+        def running(images: Sequence[str]) -> Runs:
+            references = {image: self.reference(image, standing.rules) for image in images}
+            parsed = {image: one for image, one in references.items() if isinstance(one, ImageReference)}
+            return self._running.runs(parsed, namespace=subject.namespace)
+
+        return decide(findings, settings=standing.settings, subject=subject, running=running)
 
     def _until(self, standing: Standing, subject: Subject) -> float:
         patience = standing.settings.patience_s

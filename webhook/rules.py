@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidegate.availability import Runs
 from tidegate.completeness.memory import ImageKey, PresenceKey
 from tidegate.decisions import Keys
 from tidegate.findings import Finding, ImageFinding, Mode
-from tidegate.policy import Policy
+from tidegate.policy import Policy, Runs
 from tidegate.policy.listing import listed_as
 from tidegate.reference import Digest, ImageReference
 

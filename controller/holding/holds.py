@@ -28,7 +28,7 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import PODS
-from tidegate.kube.shapes import Namespace, Pod, Workload
+from tidegate.kube.shapes import ImageAvailability, Namespace, Pod, Workload
 from tidegate.metrics import Metrics
 from tidegate.reference import ImageReference
 
@@ -55,6 +55,7 @@ class Holds:
         *,
         pods: Reflector[Pod],
         namespaces: Reflector[Namespace],
+        availabilities: Reflector[ImageAvailability],
         owners: OwnerMirror,
         rules: Rules,
         checker: Checker,
@@ -68,6 +69,7 @@ class Holds:
         self._client = client
         self._pods = pods
         self._namespaces = namespaces
+        self._availabilities = availabilities
         self._owners = owners
         self._rules = rules
         self._reports = reports
@@ -77,6 +79,8 @@ class Holds:
         self._held: dict[str, Held] = {}
         self._waiting: dict[str, dict[str, None]] = {}
         """Keys of the held Pods by image."""
+        self._named: dict[str, set[str]] = {}
+        """Images that somebody waits for, by the name of what says where they run."""
         self._known: dict[str, ImageFinding] = {}
         self._lagged: dict[str, ImageFinding] = {}
         """What an image first lacked while somebody waited for it."""
@@ -103,6 +107,7 @@ class Holds:
         self._pods.subscribe(self._take_pod)
         self._namespaces.subscribe(self._take_namespace)
         self._owners.statefulsets.subscribe(self._take_statefulset)
+        self._availabilities.subscribe(self._take_availability)
 
     def awaits(self, image: str) -> bool:
         """Whether a held Pod needs this image."""
@@ -142,6 +147,14 @@ class Holds:
             if new is not None and held.owner is not None and held.owner.uid == new.metadata.uid:
                 self._queue.add(held.key)
 
+    def _take_availability(self, name: str, old: ImageAvailability | None, new: ImageAvailability | None) -> None:
+        """What waits for an image may go on where it is now known to have run."""
+        if new is None or (old is not None and old.status.namespaces == new.status.namespaces):
+            return
+        for image in self._named.get(name, ()):
+            for key in self._waiting.get(image, ()):
+                self._queue.add(key)
+
     def _found(self, finding: ImageFinding, reference: ImageReference) -> None:
         image = finding.image
         before, self._known[image] = self._known.get(image), finding
@@ -163,7 +176,8 @@ class Holds:
             await self._delete(held)
             return
         namespace = self._namespaces.objects.get(held.namespace)
-        judged = self._rules.judge(held, namespace.metadata.labels if namespace else {}, self._known)
+        labels = namespace.metadata.labels if namespace else {}
+        judged = self._rules.judge(held, labels, self._known, self._availabilities.objects)
         waited_s = (self._wall() - held.created).total_seconds()
         if judged.mode is not Mode.ENFORCE:
             note = words.lifted(waited_s, judged.mode.value)
@@ -175,6 +189,9 @@ class Holds:
             self._say(held, reason="ReplicaDenied", action="Hold", note=note, warning=True)
         elif judged.decision.verdict is Verdict.HOLD:
             await self._hold(held, judged, judged.decision.worst, waited_s)
+        elif judged.decision.grandfathered:
+            note = words.ran_before(waited_s, judged.decision.worst)
+            await self._release(held, waited_s, reason="RanBefore", note=note)
         else:
             note = words.released(waited_s, self._lag_of(held))
             await self._release(held, waited_s, reason="ReplicaComplete", note=note)
@@ -261,6 +278,8 @@ class Holds:
     def _wait_for(self, key: str, before: tuple[str, ...], now: tuple[str, ...]) -> None:
         """A Pod waited for some images, and now waits for others."""
         for image in now:
+            if image not in self._waiting and (name := self._rules.object_of(image)) is not None:
+                self._named.setdefault(name, set()).add(image)
             self._waiting.setdefault(image, {})[key] = None
             if (reference := self._rules.reference(image)) is not None:
                 self._polls.want(image, reference)
@@ -272,3 +291,11 @@ class Holds:
                 self._known.pop(image, None)
                 self._lagged.pop(image, None)
                 self._polls.drop(image)
+                self._forget_name(image)
+
+    def _forget_name(self, image: str) -> None:
+        name = self._rules.object_of(image)
+        if name is not None and (images := self._named.get(name)) is not None:
+            images.discard(image)
+            if not images:
+                del self._named[name]

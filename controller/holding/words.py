@@ -59,6 +59,12 @@ def released(waited_s: float, finding: ImageFinding | None) -> str:
     return _bounded(words if finding is None else f"{words} for {lacking(finding)}")
 
 
+def ran_before(waited_s: float, finding: ImageFinding) -> str:
+    """Released though not complete, as it takes the place of what ran."""
+    image = finding.image[:_LONGEST_IMAGE]
+    return _bounded(f"released after {seconds(waited_s)}: {image} is {finding.finding.value}, but ran here before")
+
+
 def denied(finding: ImageFinding) -> str:
     """Why waiting will not help."""
     detail = f" ({finding.detail})" if finding.detail else ""

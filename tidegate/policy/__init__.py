@@ -1,9 +1,11 @@
 """Policy, pure: what is exempt, what the text alone shows, and which verdict a finding gets in a namespace."""
 
 from tidegate.policy.decision import (
+    NOTHING_RUNS,
     REFERENCE_LIMIT,
     Decision,
     Holding,
+    Runs,
     Subject,
     decide,
     decided,
@@ -34,6 +36,7 @@ __all__ = [
     "EFFECTIVE_MODE_LABEL",
     "MODE_LABEL",
     "NAME_LABEL",
+    "NOTHING_RUNS",
     "REFERENCE_LIMIT",
     "CannotHold",
     "Decision",
@@ -44,6 +47,7 @@ __all__ = [
     "Policy",
     "Requirement",
     "Rule",
+    "Runs",
     "Selector",
     "Settings",
     "Subject",

@@ -5,8 +5,8 @@ never a proof of absence; the verdict of a review is its worst image's, and the 
 same verdict.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tidegate.findings import (
@@ -24,6 +24,7 @@ from tidegate.reference import ImageReference, InvalidReference
 REFERENCE_LIMIT = 1024
 """Characters of an image string. The longest name in DNS with a port, path, tag and digest has 800."""
 _NEEDS_IO = FAILURES | {Finding.ABSENT, Finding.INCOMPLETE, Finding.MISMATCH, Finding.UNSUPPORTED}
+_REFUSE = frozenset({Verdict.DENY, Verdict.HOLD})
 _VERDICT_RANK = {verdict: rank for rank, verdict in enumerate(VERDICTS_WORST_FIRST)}
 _FINDING_RANK = {finding: rank for rank, finding in enumerate(FINDINGS_WORST_FIRST)}
 
@@ -53,6 +54,19 @@ class Subject:
     """The same of any namespace."""
     owned_pod: bool = False
     """A Pod with a controller owner, at its creation: its workload was admitted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Which of some image strings ran before: kubelets pulled them then, so they were there."""
+
+    here: frozenset[str] = frozenset()
+    """In the namespace that was asked about."""
+    anywhere: frozenset[str] = frozenset()
+    """In any namespace of the cluster."""
+
+
+NOTHING_RUNS = Runs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +149,34 @@ def _without_holding(finding: Finding, verdict: Verdict, cannot_hold: CannotHold
     return Verdict.WARN if cannot_hold is CannotHold.WARN else Verdict.DENY
 
 
-def decide(findings: Iterable[ImageFinding], *, settings: Settings, subject: Subject) -> Decision:
-    """The verdict of a review; one without images is allowed as `exempt`."""
+def decide(
+    findings: Iterable[ImageFinding],
+    *,
+    settings: Settings,
+    subject: Subject,
+    running: Callable[[Sequence[str]], Runs] | None = None,
+) -> Decision:
+    """The verdict of a review; one without images is allowed as `exempt`.
+
+    `running` tells which of some images run already; it is asked only where that may turn a refusal into a warning.
+    """
+    findings = tuple(findings)
+    decision = _decide(findings, settings, subject)
+    if running is None or decision.verdict not in _REFUSE:
+        return decision
+    runs = running([finding.image for finding, verdict in decision.judged if verdict in _REFUSE])
+    if not runs.anywhere:
+        return decision
+    subject = replace(subject, runs_already=runs.here, runs_in_cluster=runs.anywhere)
+    return _decide(findings, settings, subject)
+
+
+def _decide(findings: Sequence[ImageFinding], settings: Settings, subject: Subject) -> Decision:
     judged = []
     grandfathered = set()
     for finding in findings:
         verdict = verdict_of(finding, settings=settings, subject=subject)
-        if verdict in {Verdict.DENY, Verdict.HOLD} and _ran_before(finding, settings, subject):
+        if verdict in _REFUSE and _ran_before(finding, settings, subject):
             verdict = Verdict.WARN
             grandfathered.add(finding.image)
         judged.append((finding, verdict))

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tidegate.availability import NOTHING_RUNS, Runs, name_of, spec_of, where_they_run
+from tidegate.availability import name_of, spec_of, where_they_run
 from tidegate.kube.shapes import ImageAvailability, ImageAvailabilityStatus, NamespaceUse
+from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import ImageReference
 
 DIGEST = "sha256:" + "a" * 64

@@ -14,10 +14,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tidegate.availability import Runs
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.metrics import Metrics
-from tidegate.policy import Policy, Settings
+from tidegate.policy import Policy, Runs, Settings
 from tidegate.reference import Digest, ImageReference
 from tidegate.registry.errors import NotFound
 from tidegate.testing.admission import Answer, patch_of, patched, pod, pod_spec, review

@@ -195,6 +195,7 @@ class Cluster:
                 self.client,
                 pods=mirror.pods,
                 namespaces=mirror.namespaces,
+                availabilities=mirror.availabilities,
                 owners=owners,
                 rules=holds_rules,
                 checker=checker or self.replicas,
