@@ -70,7 +70,8 @@ class WireAnswer:
 
 def bridge(session: aiohttp.ClientSession) -> Callable[..., WireAnswer]:
     """What google-auth asks with, for one refresh: called in its thread, done in this loop, over at a set time."""
-    from google.auth.exceptions import RefreshError, TransportError  # noqa: PLC0415 - an extra
+    from google.auth import transport  # noqa: PLC0415 - an extra
+    from google.auth.exceptions import RefreshError  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
     ends = loop.time() + LONGEST_S
@@ -86,14 +87,19 @@ def bridge(session: aiohttp.ClientSession) -> Callable[..., WireAnswer]:
     def wire(
         url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None, **_: object
     ) -> WireAnswer:
+        # A RefreshError is one that google-auth does not repeat: it would sleep, and the next fetch comes anyway.
         if session.closed or loop.is_closed() or loop.time() >= ends:
             message = "out of time"
-            raise RefreshError(message)  # which is not repeated
+            raise RefreshError(message)
         asked = asyncio.run_coroutine_threadsafe(ask(url, method, body, headers or {}), loop)
         try:
-            return asked.result(LONGEST_S)
+            answer = asked.result(LONGEST_S)
         except Exception as exc:  # noqa: BLE001 - google-auth knows only its own
-            raise TransportError(type(exc).__name__) from None
+            raise RefreshError(type(exc).__name__) from None
+        if answer.status in transport.DEFAULT_RETRYABLE_STATUS_CODES:
+            message = f"HTTP {answer.status}"
+            raise RefreshError(message)
+        return answer
 
     return wire
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SCOPE = "https://containerregistry.azure.net/.default"
 NO_USER = "00000000-0000-0000-0000-000000000000"
 """ACR's name for whoever comes with a token."""
+_RETRIES = 1
+"""At once; the next fetch comes anyway."""
 
 
 class EntraIdentity:
@@ -97,12 +99,13 @@ def _credential(config: AzureAuth, session: aiohttp.ClientSession) -> "AsyncToke
         try:
             return WorkloadIdentityCredential(
                 tenant_id=config.tenant_id, client_id=config.client_id, transport=transport,
-                disable_instance_discovery=True,
+                disable_instance_discovery=True, retry_total=_RETRIES,
             )  # fmt: skip
         except ValueError:
             if config.identity == "workload":
                 raise
     # Without its own look for a workload identity, as the library's default chain makes it.
     return ManagedIdentityCredential(
-        client_id=config.client_id, transport=transport, _exclude_workload_identity_credential=True
-    )
+        client_id=config.client_id, transport=transport, retry_total=_RETRIES,
+        _exclude_workload_identity_credential=True,
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """The doubles of the clouds, and identities whose every way leads to them."""
 
+import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,37 @@ NAMES = (
 QUICK = Timeouts(total_s=3.0, retry_pause_s=0.0, identity_s=3.0)
 
 
+class Silence:
+    """All that the tests beside this file write, to the log (everything, down to DEBUG) and to the terminal."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+        self._caplog, self._capfd = caplog, capfd
+        self._watched: list[list[str]] = [[
+            EntraDouble.assertion, AwsDouble.secret_key, AwsDouble.session_token, AwsDouble.agent_token,
+        ]]  # fmt: skip
+        self.text = ""
+
+    def watch(self, double: Any) -> Any:
+        """The double, whose secrets are looked for from now on."""
+        self._watched.append(double.made)
+        return double
+
+    def heard(self) -> list[str]:
+        """The secrets in what was written, with how much that was."""
+        out, err = self._capfd.readouterr()
+        exceptions = (f"{record.exc_info!r} {record.args!r}" for record in self._caplog.records)
+        self.text += "".join((out, err, self._caplog.text, *exceptions))
+        return [secret for made in self._watched for secret in made if secret in self.text]
+
+
+@pytest.fixture(autouse=True)
+def silence(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Silence]:
+    caplog.set_level(logging.DEBUG)
+    silence = Silence(caplog, capfd)
+    yield silence
+    assert silence.heard() == []
+
+
 @pytest.fixture(scope="session")
 def cloud_tls(ca: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -32,34 +64,34 @@ def cloud_tls(ca: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture
-async def entra(cloud_tls: ssl.SSLContext) -> AsyncIterator[EntraDouble]:
+async def entra(cloud_tls: ssl.SSLContext, silence: Silence) -> AsyncIterator[EntraDouble]:
     async with EntraDouble(ssl_context=cloud_tls) as double:
-        yield double
+        yield silence.watch(double)
 
 
 @pytest.fixture
-async def imds(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EntraDouble]:
+async def imds(monkeypatch: pytest.MonkeyPatch, silence: Silence) -> AsyncIterator[EntraDouble]:
     async with EntraDouble() as double:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", double.url)
-        yield double
+        yield silence.watch(double)
 
 
 @pytest.fixture
-async def aws(cloud_tls: ssl.SSLContext) -> AsyncIterator[AwsDouble]:
+async def aws(cloud_tls: ssl.SSLContext, silence: Silence) -> AsyncIterator[AwsDouble]:
     async with AwsDouble(ssl_context=cloud_tls) as double:
-        yield double
+        yield silence.watch(double)
 
 
 @pytest.fixture
-async def google(cloud_tls: ssl.SSLContext) -> AsyncIterator[GoogleDouble]:
+async def google(cloud_tls: ssl.SSLContext, silence: Silence) -> AsyncIterator[GoogleDouble]:
     async with GoogleDouble(ssl_context=cloud_tls) as double:
-        yield double
+        yield silence.watch(double)
 
 
 @pytest.fixture
-async def metadata() -> AsyncIterator[GoogleDouble]:
+async def metadata(silence: Silence) -> AsyncIterator[GoogleDouble]:
     async with GoogleDouble() as double:
-        yield double
+        yield silence.watch(double)
 
 
 @pytest.fixture(autouse=True)

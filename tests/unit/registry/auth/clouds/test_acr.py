@@ -33,8 +33,8 @@ class Acr:
 
 
 @pytest.fixture
-async def acr(imds: EntraDouble) -> AsyncIterator[Acr]:
-    tokens = AcrTokens(imds.made, account=Account(password="", pull=("team/*",)))
+async def acr(imds: EntraDouble, silence: Any) -> AsyncIterator[Acr]:
+    tokens = silence.watch(AcrTokens(imds.made, account=Account(password="", pull=("team/*",))))
     guard = BearerGuard(tokens, service="myregistry.azurecr.io")
     async with tokens, RegistryDouble(guard=guard) as registry:
         for name in ("team/app", "team/api", "other/app"):
