@@ -1,6 +1,7 @@
 """A whole real cluster for the stories: two nodes, two registries, and the three programs running in its pods."""
 
 import base64
+import json
 import string
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the stories share bed.py, which is no package for anyone else
 
 from bed import CHECKOUT, TESTBED, Cluster, run  # noqa: E402 - after the path is set
+
+from tidegate.admission import webhook_configurations  # noqa: E402
+from tidegate.config import load  # noqa: E402
+from tidegate.config.policy import compile_policy  # noqa: E402
 
 COLD_BUILD_S = 2400
 BED = pytest.StashKey[Cluster]()
@@ -68,8 +73,9 @@ def tidegate(cluster: Cluster) -> Cluster:
     cluster.apply(programs(folders))
     for what in ("deployment/tidegate-webhook", "deployment/tidegate-controller", "daemonset/tidegate-agent"):
         cluster.kubectl("rollout", "status", "-n", "tidegate", what, "--timeout=90s", timeout_s=120)
-    gate = string.Template((HERE / "manifests" / "gate.yaml").read_text()).substitute(ca=authority)
-    cluster.apply(gate)
+    loaded = load(config)
+    for gate in webhook_configurations(compile_policy(loaded.policy).base.mode, own="tidegate", authority=authority):
+        cluster.apply(json.dumps(gate))
     return cluster
 
 

@@ -7,6 +7,7 @@ import typer
 
 from tidegate import __version__
 from tidegate.cli.demo import demo
+from tidegate.cli.policies import policies
 
 app = typer.Typer(
     name="tidegate",
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(policies)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

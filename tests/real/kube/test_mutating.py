@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 import yaml
 
+from tidegate.admission import webhook_configurations
+from tidegate.findings import Mode
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import build_image
 from tidegate.testing.ports import free_port
@@ -92,8 +94,7 @@ async def cluster(api_server: Any, tmp_path: Path, replicas: tuple[Any, Any]) ->
     pair, port = issue("127.0.0.1"), free_port()
     process = await start(running, tmp_path, pair, port, replicas)
     authority = base64.b64encode(pair.authority).decode()
-    text = (CHECKOUT / "tests/cluster/manifests/gate.yaml").read_text().replace("$ca", authority)
-    gates = list(yaml.safe_load_all(text))
+    gates = webhook_configurations(Mode.ENFORCE, own="tidegate", authority=authority)
     for gate in gates:
         for webhook in gate["webhooks"]:
             service = webhook["clientConfig"].pop("service")
