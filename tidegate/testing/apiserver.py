@@ -44,7 +44,10 @@ class Seen(NamedTuple):
 
 
 class ApiServerDouble:
-    """See the module. With `token`, requests without it get 401; with `tls`, it speaks HTTPS."""
+    """See the module. With `token`, requests without it get 401; with `tls`, it speaks HTTPS.
+
+    `without`: plurals of definitions that are not installed.
+    """
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class ApiServerDouble:
         tls: ssl.SSLContext | None = None,
         ca_pem: bytes | None = None,
         bookmark_s: float = 60.0,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self._host = host
+        self._without = without
         self._port = port
         self._token = token
         self._tls = tls
@@ -186,6 +191,8 @@ class ApiServerDouble:
                 raise self._failing.popleft()
             if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
                 raise errors.unauthorized()
+            if not self._without.isdisjoint(request.path.split("/")):
+                raise errors.no_such_collection()
             return await handler(request)
         except errors.Refused as refused:
             headers = {}
