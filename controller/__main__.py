@@ -7,6 +7,7 @@ or the configuration is wrong, and with a traceback when a root task ended by it
 import argparse
 import asyncio
 import os
+import random
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
 from tidegate.process.probes import create_app, served
 from tidegate.process.roots import forever
-from tidegate.replicas import open_registries
+from tidegate.replicas import open_registries, probed
 
 log = structlog.get_logger()
 
@@ -88,6 +89,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection, rece
             app = create_app(metrics.registry, ready=ready)
             await stack.enter_async_context(served(app, port=arguments.metrics_port))
         registries = await stack.enter_async_context(open_registries(config, metrics=metrics))
+        await stack.enter_async_context(probed(registries, chance=random.SystemRandom()))
         memory = Memory(MemorySettings(absent_s=REMEMBERED_ABSENCE_S, tag_s=REMEMBERED_ABSENCE_S))
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics, memory=memory)
         stack.push_async_callback(checker.aclose)

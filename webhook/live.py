@@ -4,6 +4,7 @@ An invalid new file keeps the old one; the log, `tidegate_config_valid` and `/re
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -18,13 +19,14 @@ from tidegate.config.policy import compile_policy
 from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
 from tidegate.process.stamps import stamp_of
-from tidegate.replicas import open_registries
+from tidegate.replicas import open_registries, probed
 from webhook.app import Health
 from webhook.gate import Gate
 from webhook.rules import Learner, Rules
 
 log = structlog.get_logger()
 
+_CHANCE = random.SystemRandom()
 _LOOK_S = 1.0
 _LEAVE_S = 35.0
 """Past the longest review: rules that were replaced are closed when nobody can be using them any more."""
@@ -44,7 +46,7 @@ def check(config: Config, *, standalone: bool) -> None:
 @asynccontextmanager
 async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
     """The rules of one configuration, with the clients that they ask by. Raises ConfigError."""
-    async with open_registries(config, metrics=metrics) as registries:
+    async with open_registries(config, metrics=metrics) as registries, probed(registries, chance=_CHANCE):
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
         try:
             yield Rules(compile_policy(config.policy), frozenset(registries), checker)

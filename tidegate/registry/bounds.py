@@ -32,6 +32,8 @@ class Timeouts:
 
     total_s: float = 10.0
     """One call: all its credentials, redirects, tokens and its one retry."""
+    ping_s: float = 5.0
+    """Whether it answers at all."""
     connect_s: float = 3.0
     """One TCP connect. TLS and everything after it has `total_s`."""
     evidence_s: float = 0.5

@@ -32,7 +32,7 @@ from tidegate.registry.auth.source import NoCredential, PullSecretsSource, Sourc
 from tidegate.registry.auth.sources import open_sources
 from tidegate.registry.auth.tenants import NO_ASKER, Asker
 from tidegate.registry.auth.tokens import Tokens
-from tidegate.registry.bounds import DEFAULT_TIMEOUTS, MANIFEST_BYTES, Timeouts
+from tidegate.registry.bounds import DEFAULT_TIMEOUTS, EVIDENCE_BYTES, MANIFEST_BYTES, Timeouts
 from tidegate.registry.dns import Lookup, Names
 from tidegate.registry.errors import Mismatch, NotFound, RegistryError, Unauthorized, Unreachable, Unsupported
 from tidegate.registry.limits import Limiter
@@ -58,6 +58,10 @@ _NO_HEAD = frozenset(
     }
 )
 """Answers to HEAD after which GET is asked for the first byte before anything is concluded."""
+
+
+_NO_ANSWER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""To a ping, besides 5xx; 401 is the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,17 @@ class ReplicaClient:
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
             return self._hashed(answer, digest).body
+
+    async def ping(self, *, on_request: OnRequest | None = None) -> None:
+        """Whether a registry answers at all, whatever it says to nobody in particular: one GET of /v2/.
+
+        Raises Throttled for a 429, Unreachable for a 5xx and for no answer.
+        """
+        async with bounded(self.name, self._timeouts.ping_s), self._call(on_request) as call:
+            ask = Ask(method="GET", url=self._paths.base, most=EVIDENCE_BYTES)
+            answer = await self._transport.ask_once(ask, call)
+        if answer.status in _NO_ANSWER or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise error_of(answer, replica=self.name)
 
     @asynccontextmanager
     async def _call(self, on_request: OnRequest | None) -> AsyncIterator[Call]:

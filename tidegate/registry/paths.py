@@ -24,6 +24,8 @@ class Paths:
     def __init__(self, endpoint: URL, repository: str) -> None:
         self._origin = str(endpoint.origin())
         self._template = repository
+        self.base = URL(f"{self._origin}/v2/", encoded=True)
+        """Where a registry says that it is one."""
 
     def repository(self, path: str) -> str:
         """What the replica calls the repository `path` of the registry. Raises ValueError."""

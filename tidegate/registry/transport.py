@@ -96,6 +96,10 @@ class Transport:
         """Send to this URL and follow nothing: for requests that carry a credential in their body."""
         return await self._repeated(ask, call)
 
+    async def ask_once(self, ask: Ask, call: Call) -> Answer:
+        """One request: nothing is followed, nothing repeated."""
+        return await self._once(ask, call)
+
     def _next_hop(self, answer: Answer) -> URL:
         location = answer.headers.get("Location")
         return redirects.next_hop(answer.url, location, endpoint=self._trust.endpoint, replica=self._replica)

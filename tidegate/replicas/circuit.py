@@ -29,6 +29,7 @@ class Circuit:
         self._now = now
         self._draw = draw
         self._failures = 0
+        self._doubtful = False
         self._try_at: float | None = None
         self._trying = False
 
@@ -50,15 +51,30 @@ class Circuit:
         self._trying = True
         return Admission.TRIAL
 
-    def answered(self) -> None:
-        """Whatever the answer was, there was one."""
-        self._failures = 0
+    @property
+    def trial_in_s(self) -> float:
+        """Seconds until a trial is due; 0 if one is, or if none is needed."""
+        return 0.0 if self._try_at is None else max(0.0, self._try_at - self._now())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nothing has been answered since the last failure."""
+        return self._doubtful
+
+    def answered(self, *, lightly: bool = False) -> None:
+        """Whatever the answer was, there was one. One to a probe proves less: the next failure opens the circuit."""
+        if not lightly:
+            self._failures = 0
+        elif self.open:
+            self._failures = FAILURES_TO_OPEN - 1
+        self._doubtful = False
         self._try_at = None
         self._trying = False
 
     def failed(self, admission: Admission) -> None:
         """Calls from before the circuit opened do not prolong it; the trial does."""
         self._failures += 1
+        self._doubtful = True
         if admission is Admission.TRIAL or (not self.open and self._failures >= FAILURES_TO_OPEN):
             self._try_at = self._now() + self._draw(SHORTEST_S, LONGEST_S)
             self._trying = False

@@ -8,7 +8,7 @@ import structlog
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest
 from tidegate.registry.auth.tenants import NO_ASKER, Asker
-from tidegate.registry.errors import RegistryError, Throttled, Unreachable
+from tidegate.registry.errors import RegistryError, Unreachable
 from tidegate.replicas.circuit import Admission, Circuit
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Client(Protocol):
     ) -> bytes: ...  # fmt: skip
     def may_read(self, repository: str, asker: Asker) -> bool: ...
     def did_read(self, repository: str, asker: Asker) -> bool: ...
+    async def ping(self, *, on_request: OnRequest | None = None) -> None: ...
     def pause_left_s(self) -> float: ...
 
 
@@ -55,6 +56,8 @@ class Replica:
         self._last_failure: Unreachable | None = None
         self.last_answer = float("-inf")
         """When it last answered anything, by the clock that was given."""
+        self.last_word = float("-inf")
+        """When it last answered, or last failed to."""
 
     @property
     def registry(self) -> str:
@@ -75,13 +78,17 @@ class Replica:
     async def manifest(
         self, repository: str, reference: str, *, on_request: OnRequest | None = None
     ) -> "ManifestBytes":
-        return await self._through(lambda: self._client.manifest(repository, reference, on_request=on_request))
+        return await self._through(
+            lambda sent: self._client.manifest(repository, reference, on_request=sent), on_request
+        )
 
     async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
-        return await self._through(lambda: self._client.has_blob(repository, digest, on_request=on_request))
+        return await self._through(lambda sent: self._client.has_blob(repository, digest, on_request=sent), on_request)
 
     async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
-        return await self._through(lambda: self._client.blob(repository, digest, most=most, on_request=on_request))
+        return await self._through(
+            lambda sent: self._client.blob(repository, digest, most=most, on_request=sent), on_request
+        )
 
     def may_read(self, repository: str, asker: Asker) -> bool:
         """Whether it handed a manifest to this asker a moment ago; where `auth` has pullSecrets."""
@@ -95,37 +102,64 @@ class Replica:
         """The same replica, behind the same circuit, for walks with an asker's credentials."""
         return AskedBy(self.name, self._client, self._through, asker)
 
-    async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def probe(self) -> None:
+        """Ask lightly whether it answers at all, as one call among others. Raises RegistryError."""
+        await self._through(lambda sent: self._client.ping(on_request=sent), None, lightly=True)
+
+    def probe_in_s(self, *, quiet_s: float, again_s: float) -> float:
+        """Seconds until a probe is worth its request: `quiet_s` after the last word, `again_s` after a failure.
+
+        An open circuit is probed as soon as it lets a call through; a pause is waited for in any case.
+        """
+        if self._circuit.open:
+            due = self._circuit.trial_in_s
+        else:
+            due = self.last_word + (again_s if self._circuit.doubtful else quiet_s) - self._now()
+        return max(due, self.pause_left_s(), 0.0)
+
+    async def _through(
+        self, call: Callable[[OnRequest], Awaitable[T]], on_request: OnRequest | None, *, lightly: bool = False
+    ) -> T:
+        """Only what a request was sent for says anything about the replica; our own limits and memory do not."""
         admission = self._circuit.admit()
         if admission is Admission.REFUSED:
             raise self._refusal()
-        was_paused = self.pause_left_s() > 0
+        if admission is Admission.TRIAL:
+            log.debug("replica.trial", registry=self.registry, replica=self.name)
+        sent = False
+
+        def count() -> None:
+            nonlocal sent
+            sent = True
+            if on_request is not None:
+                on_request()
+
         try:
-            result = await call()
-        except Unreachable as exc:
-            self._failed(exc, admission)
-            raise
+            result = await call(count)
         except RegistryError as exc:
-            if isinstance(exc, Throttled) and was_paused:
-                self._circuit.abandoned(admission)  # our own pause spoke, not the replica
+            if not sent:
+                self._circuit.abandoned(admission)
+            elif isinstance(exc, Unreachable):
+                self._failed(exc, admission)
             else:
-                self._answered()
+                self._answered(lightly=lightly)
             raise
         except BaseException:
             self._circuit.abandoned(admission)
             raise
-        self._answered()
+        self._answered(lightly=lightly)
         return result
 
-    def _answered(self) -> None:
-        self.last_answer = self._now()
+    def _answered(self, *, lightly: bool) -> None:
+        self.last_answer = self.last_word = self._now()
         if self._circuit.open:
             log.info("replica.up", registry=self.registry, replica=self.name)
             self._up.set(1)
-        self._circuit.answered()
+        self._circuit.answered(lightly=lightly)
 
     def _failed(self, exc: Unreachable, admission: Admission) -> None:
         self._last_failure = exc
+        self.last_word = self._now()
         was_open = self._circuit.open
         self._circuit.failed(admission)
         if self._circuit.open and not was_open:
@@ -141,7 +175,7 @@ class Replica:
 class Through(Protocol):
     """Makes a call behind a circuit."""
 
-    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T: ...
+    async def __call__(self, call: Callable[[OnRequest], Awaitable[T]], on_request: OnRequest | None, /) -> T: ...
 
 
 class AskedBy:
@@ -157,15 +191,16 @@ class AskedBy:
         self, repository: str, reference: str, *, on_request: OnRequest | None = None
     ) -> "ManifestBytes":
         return await self._through(
-            lambda: self._client.manifest(repository, reference, on_request=on_request, asker=self._asker)
+            lambda sent: self._client.manifest(repository, reference, on_request=sent, asker=self._asker), on_request
         )
 
     async def has_blob(self, repository: str, digest: Digest, *, on_request: OnRequest | None = None) -> bool:
         return await self._through(
-            lambda: self._client.has_blob(repository, digest, on_request=on_request, asker=self._asker)
+            lambda sent: self._client.has_blob(repository, digest, on_request=sent, asker=self._asker), on_request
         )
 
     async def blob(self, repository: str, digest: Digest, *, most: int, on_request: OnRequest | None = None) -> bytes:
         return await self._through(
-            lambda: self._client.blob(repository, digest, most=most, on_request=on_request, asker=self._asker)
+            lambda sent: self._client.blob(repository, digest, most=most, on_request=sent, asker=self._asker),
+            on_request,
         )

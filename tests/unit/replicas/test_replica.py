@@ -33,6 +33,7 @@ class Client:
         self.failure: RegistryError | None = None
         self.stalled = False
         self.pause_s = 0.0
+        self.sends = True
         self.asked: list[tuple[str, str]] = []
 
     def pause_left_s(self) -> float:
@@ -50,9 +51,12 @@ class Client:
         await self._answer((repository, digest), on_request)
         return b"x" * most
 
+    async def ping(self, *, on_request: Any = None) -> None:
+        await self._answer(("", ""), on_request)
+
     async def _answer(self, what: tuple[str, str], on_request: Any) -> None:
         self.asked.append(what)
-        if on_request is not None:
+        if on_request is not None and self.sends:
             on_request()
         await asyncio.sleep(0.1)
         if self.stalled:
@@ -165,15 +169,53 @@ async def test_whatever_it_answers_it_is_up(west: Fixture, answer: RegistryError
     assert west.replica.closed_to_calls() is None
 
 
-async def test_our_own_pause_is_no_answer(west: Fixture) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        Throttled("paused", replica="west", retry_after_s=9.0),
+        Throttled("our budget is used up", replica="west"),
+        Unauthorized("refused a moment ago", replica="west"),
+        Unsupported("no reference that can be sent", replica="west"),
+        Unreachable("no place in our own line", replica="west", step="timeout"),
+    ],
+    ids=lambda exc: exc.detail,
+)
+async def test_what_no_request_was_sent_for_is_no_word_of_the_replica(west: Fixture, words: RegistryError) -> None:
+    west.client.sends = False
+    await west.fail(words, times=10)
+    assert west.replica.closed_to_calls() is None
+    west.client.sends = True
     await west.fail()
-    heard = west.replica.last_answer
+    heard, word = west.replica.last_answer, west.replica.last_word
     await asyncio.sleep(5)
-    west.client.pause_s = 9.0
-    await west.fail(Throttled("paused", replica="west", retry_after_s=9.0), times=1)
-    assert (west.up, west.replica.last_answer) == (0, heard)
-    west.client.pause_s = 0.0
+    west.client.sends = False
+    await west.fail(words, times=1)
+    assert (west.up, west.replica.last_answer, west.replica.last_word) == (0, heard, word)
+    west.client.sends = True
     assert await west.replica.has_blob("app", DIGEST)
+    assert west.up == 1
+
+
+async def test_a_probe_closes_the_circuit_and_the_next_failure_opens_it_again(west: Fixture) -> None:
+    await west.fail()
+    await asyncio.sleep(5)
+    await west.replica.probe()
+    assert (west.up, west.replica.closed_to_calls()) == (1, None)
+    await west.fail(times=1)
+    assert west.up == 0
+    await asyncio.sleep(5)
+    await west.replica.probe()
+    assert await west.replica.has_blob("app", DIGEST)
+    await west.fail(times=2)
+    assert west.up == 1
+
+
+async def test_a_probe_that_is_answered_does_not_hide_failures_of_real_calls(west: Fixture) -> None:
+    for _ in range(3):
+        await west.fail(times=1)
+        if west.up:
+            await west.replica.probe()
+    assert west.up == 0
 
 
 async def test_when_it_was_last_heard_from(west: Fixture) -> None:
