@@ -27,6 +27,8 @@ _LEAST_S = 1.0
 """Between two, whatever comes."""
 _LOOK_S = 1.0
 """Real traffic may change at any moment when a probe is due."""
+_TICK_S = 0.01
+"""Differences of clock readings may leave a rest that no clock can measure."""
 _SPREAD = 1.5
 
 
@@ -51,7 +53,7 @@ async def _keep_asking(replica: Replica, chance: random.Random) -> None:
     while True:
         wait = replica.probe_in_s(quiet_s=quiet_s, again_s=again_s)
         if wait > 0:
-            await asyncio.sleep(min(wait, _LOOK_S))
+            await asyncio.sleep(min(max(wait, _TICK_S), _LOOK_S))
             continue
         with suppress(RegistryError):  # the replica has taken note
             await replica.probe()
