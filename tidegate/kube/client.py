@@ -9,8 +9,10 @@ All methods raise `KubeError`. What is written is a JSON merge patch (RFC 7386),
 """
 
 import asyncio
+import socket
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -25,7 +27,7 @@ from tidegate import __version__
 from tidegate.kube.connection import Connection
 from tidegate.kube.errors import Gone, Unavailable, as_kube_errors, from_response
 from tidegate.kube.resources import HasMetadata, Resource
-from tidegate.kube.sockets import keepalive_socket
+from tidegate.kube.sockets import ended, keepalive_socket
 from tidegate.kube.watching import WatchEvent, Watching, events
 
 log = structlog.get_logger()
@@ -36,7 +38,8 @@ PAGE = 500
 """Objects a page, as client-go asks for."""
 MERGE_PATCH = "application/merge-patch+json"
 
-_REQUEST_S = 10.0
+REQUEST_S = 10.0
+"""For one request on one object, with its answer, unless the caller says otherwise."""
 _PAGE_S = 30.0
 _LIST_S = 300.0
 _LIST_TRIES = 3
@@ -84,8 +87,17 @@ _PAGES = msgspec.json.Decoder(_WirePage)
 class KubeClient:
     """Opened once by `async with`, closed at its end, refused when opened again."""
 
-    def __init__(self, connection: Connection, *, user_agent: str = f"tidegate/{__version__}") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        user_agent: str = f"tidegate/{__version__}",
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`writing` is around everything that writes, and may refuse it with a KubeError."""
         self._connection = connection
+        self._writing = writing
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._state = _State.NEW
@@ -96,11 +108,11 @@ class KubeClient:
             message = f"this client is {self._state.value}: make a new one"
             raise RuntimeError(message)
         connector = aiohttp.TCPConnector(
-            ssl=self._connection.ssl or True, limit=_CONNECTIONS, socket_factory=keepalive_socket
+            ssl=self._connection.ssl or True, limit=_CONNECTIONS, socket_factory=self._socket
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_REQUEST_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
         )
         self._state = _State.OPEN
@@ -112,9 +124,14 @@ class KubeClient:
             if self._session.connector is not None:
                 await self._session.connector.close(abort_ssl=True)  # no goodbyes: the server may not answer
             await self._session.close()
-            await asyncio.sleep(0)  # the transports' own last step
+            await ended(self._sockets)
 
-    async def get(self, resource: Resource[T], name: str, *, namespace: str = "", timeout_s: float = _REQUEST_S) -> T:
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        made = keepalive_socket(address)
+        self._sockets.add(made)
+        return made
+
+    async def get(self, resource: Resource[T], name: str, *, namespace: str = "", timeout_s: float = REQUEST_S) -> T:
         """Read one object."""
         path = resource.path(namespace=namespace, name=name)
         return self._decode(resource, await self._call("GET", path, timeout_s=timeout_s))
@@ -200,7 +217,7 @@ class KubeClient:
         return events(opening, resource=resource, decoder=self._decoder(resource.shape), watching=watching)
 
     async def create(
-        self, resource: Resource[T], obj: T | Mapping[str, Any], *, namespace: str = "", timeout_s: float = _REQUEST_S
+        self, resource: Resource[T], obj: T | Mapping[str, Any], *, namespace: str = "", timeout_s: float = REQUEST_S
     ) -> T:
         """Create an object; the namespace may also be in its metadata. Raises AlreadyExists."""
         body: dict[str, Any] = msgspec.to_builtins(obj)
@@ -217,7 +234,7 @@ class KubeClient:
         namespace: str = "",
         subresource: str = "",
         resource_version: str = "",
-        timeout_s: float = _REQUEST_S,
+        timeout_s: float = REQUEST_S,
     ) -> T:
         """Change what `patch` names. With `resource_version` only if nobody wrote since then, else Conflict.
 
@@ -239,7 +256,7 @@ class KubeClient:
         namespace: str = "",
         uid: str = "",
         resource_version: str = "",
-        timeout_s: float = _REQUEST_S,
+        timeout_s: float = REQUEST_S,
     ) -> None:
         """Delete one object; with `uid` or `resource_version` only that very one, else Conflict."""
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
@@ -278,7 +295,7 @@ class KubeClient:
     ) -> bytes:
         """One request and its whole answer within `timeout_s`."""
         what = f"{method} {path}"
-        with as_kube_errors(what):
+        with as_kube_errors(what), nullcontext() if method == "GET" else self._writing():
             async with (
                 asyncio.timeout(timeout_s),
                 self._request(method, path, query=query, body=body, media_type=media_type) as response,
