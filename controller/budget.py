@@ -53,15 +53,16 @@ class Ending(Enum):
 
 
 class Budget:
-    """See the module."""
+    """See the module. Before `opens_at` nothing is granted, though requests that are no pull's may be sent."""
 
-    def __init__(self, limits: Limits, *, now: float) -> None:
+    def __init__(self, limits: Limits, *, now: float, opens_at: float = -math.inf) -> None:
         self.limits = limits
         self._floor = limits.rate * FLOOR_SHARE
         self._limit = limits.in_flight
         self._rate = limits.rate
         self._level = float(limits.burst)
         self._now = now
+        self._opens_at = opens_at
         self._paused_until = -math.inf
         self._stepped_down_at = -math.inf
         self._throttles = 0  # in a row
@@ -89,7 +90,10 @@ class Budget:
 
     def wait(self, cost: int, now: float) -> float:
         """Seconds until a pull of `cost` requests may be granted: 0 is now, infinity is when another pull has ended."""
-        return math.inf if self.in_flight >= self._limit else self.wait_to_ask(cost, now)
+        if self.in_flight >= self._limit:
+            return math.inf
+        refill = self.wait_to_ask(cost, now)
+        return max(refill, self._opens_at - self._now)
 
     def wait_to_ask(self, requests: int, now: float) -> float:
         """Seconds until so many requests that are no pull's may be sent: the controller's own keep to the rate too."""

@@ -67,13 +67,17 @@ class Controller:
         wall: Callable[[], datetime],
         new_id: Callable[[], str],
         chance: random.Random,
+        settled_at: float = -math.inf,
     ) -> None:
+        """`settled_at`: before that moment of the loop's clock an earlier leader's grants may still come to be."""
         self._mirror = mirror
         self._settings = settings
         self._books = Books(metrics)
         self._wall = wall
         self._clock = asyncio.get_running_loop().time
-        self._budgets = {host: Budget(limits, now=self._clock()) for host, limits in settings.limits.items()}
+        self._budgets = {
+            host: Budget(limits, now=self._clock(), opens_at=settled_at) for host, limits in settings.limits.items()
+        }
         self._grants = Grants(self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance)
         self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
         self._derived: dict[str, Derived] = {}

@@ -61,6 +61,8 @@ class Desk:
     metrics: Metrics
     namespace: str
     """tidegate's own."""
+    settled_at: float
+    """Before that moment of the loop's clock, what an earlier leader began may still come to be."""
     receivers: Receivers | None = None
     """Of registries' events."""
     wall: Callable[[], datetime] = now
@@ -154,6 +156,7 @@ def _pulls(desk: Desk) -> Controller:
         wall=desk.wall,
         new_id=lambda: uuid.uuid4().hex,
         chance=desk.chance,
+        settled_at=desk.settled_at,
     )
 
 

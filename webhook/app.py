@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from tidegate.config.quantities import seconds
 from tidegate.findings import Mode
 from tidegate.metrics import Metrics
+from tidegate.process.notes import verbose
 from webhook.gate import Gate
 from webhook.review import MalformedReview, Review, decode, encode
 from webhook.review import Response as Answer
@@ -184,8 +185,7 @@ def _readyz(health: Health) -> Handler:
         ready = health.ready.is_set()
         text = "ok" if ready else "not ready"
         if "verbose" in request.query_params:
-            lines = [f"[{'+' if words == 'ok' else '-'}]{check} {words}" for check, words in health.notes.items()]
-            text = "\n".join([*lines, text])
+            text = verbose(health.notes) + text
         return PlainTextResponse(text, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     return readyz

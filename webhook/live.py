@@ -3,31 +3,26 @@
 An invalid new file keeps the old one; the log, `tidegate_config_valid` and `/readyz?verbose` say so.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Never, Protocol
 
-import structlog
-
 from tidegate.completeness import Checker
-from tidegate.config import Config, ConfigError, load
+from tidegate.config import Config, ConfigError
 from tidegate.config.policy import compile_policy
 from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
-from tidegate.process.stamps import stamp_of
+from tidegate.process.following import FollowedConfig, Succession, asks_alike
 from tidegate.replicas import open_registries, probed
 from webhook.app import Health
 from webhook.gate import Gate
 from webhook.rules import Learner, Rules
 
-log = structlog.get_logger()
-
 _CHANCE = random.SystemRandom()
-_LOOK_S = 1.0
 _LEAVE_S = 35.0
 """Past the longest review: rules that were replaced are closed when nobody can be using them any more."""
 
@@ -66,88 +61,33 @@ class LiveConfig:
     """Follows the file for one gate."""
 
     def __init__(self, path: Path, config: Config, *, metrics: Metrics, health: Health, standalone: bool) -> None:
-        self._path = path
         self._config = config
         self._metrics = metrics
-        self._health = health
         self._standalone = standalone
-        self._stamp = stamp_of(path)
-        self._current = AsyncExitStack()
+        self._file = FollowedConfig(path, config, metrics=metrics, notes=health.notes)
+        self._rules: Succession[Rules] = Succession(leave_s=_LEAVE_S)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Rules]:
         """The rules of the first configuration; those in force at the end are closed with it."""
-        self._say("ok")
-        rules = await self._open(self._config)
-        try:
-            yield rules
-        finally:
-            await self._current.aclose()
+        async with self._rules as rules:
+            yield await rules.open(rules_of(self._config, metrics=self._metrics))
 
     async def follow(self, gate: Gate, facts: Taught) -> Never:
         """Replace the gate's rules whenever the file holds another valid configuration."""
-        async with asyncio.TaskGroup() as leaving:
-            while True:
-                await asyncio.sleep(_LOOK_S)
-                stamp = stamp_of(self._path)
-                if stamp == self._stamp:
-                    continue
-                self._stamp = stamp
-                config = None
-                try:
-                    config = await self._read()
-                    if config != self._config:
-                        await self._replace(gate, facts, config, leaving)
-                except ConfigError as exc:
-                    if config is not None:  # a file that it names cannot be used yet: look again
-                        self._stamp = None
-                    self._refuse(str(exc))
-                else:
-                    self._say("ok")
+        await self._file.follow(partial(self._replace, gate, facts))
 
-    async def _replace(self, gate: Gate, facts: Taught, config: Config, leaving: asyncio.TaskGroup) -> None:
-        if self._asks_alike(config):  # what was learned about replicas stays
+    async def _replace(self, gate: Gate, facts: Taught, config: Config) -> None:
+        check(config, standalone=self._standalone)
+        if asks_alike(config, self._config):  # what was learned about replicas stays
             gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
         else:
-            replaced = self._current
-            gate.rules = await self._open(config)
+            gate.rules = await self._rules.open(rules_of(config, metrics=self._metrics))
             facts.teach(gate.rules.checker, registries=self._same(config))
-            leaving.create_task(_close_later(replaced), name="close replaced rules")
         self._config = config
-        log.info("config.reloaded", registries=sorted(gate.rules.hosts))
-
-    def _asks_alike(self, config: Config) -> bool:
-        return config.registries == self._config.registries and config.cluster == self._config.cluster
 
     def _same(self, config: Config) -> frozenset[str]:
         """Registries of which the new configuration means the very same: what was said of them still holds."""
         if config.cluster != self._config.cluster:
             return frozenset()
         return frozenset(registry.host for registry in config.registries if registry in self._config.registries)
-
-    async def _open(self, config: Config) -> Rules:
-        stack = AsyncExitStack()
-        rules = await stack.enter_async_context(rules_of(config, metrics=self._metrics))
-        self._current = stack
-        return rules
-
-    async def _read(self) -> Config:
-        config = await asyncio.to_thread(load, self._path)
-        check(config, standalone=self._standalone)
-        return config
-
-    def _refuse(self, words: str) -> None:
-        if self._health.notes["config"] != words:
-            log.warning("config.refused", error=words)
-        self._say(words)
-
-    def _say(self, words: str) -> None:
-        self._metrics.config_valid.set(words == "ok")
-        self._health.notes["config"] = words
-
-
-async def _close_later(replaced: AsyncExitStack) -> None:
-    try:
-        await asyncio.sleep(_LEAVE_S)
-    finally:
-        await replaced.aclose()

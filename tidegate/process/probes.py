@@ -1,25 +1,29 @@
 """The small server beside the work: `/livez`, `/readyz`, `/metrics`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from types import MappingProxyType
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from tidegate.process.calls import listening_on
+from tidegate.process.notes import verbose
 
 
-def create_app(registry: CollectorRegistry, *, ready: asyncio.Event) -> web.Application:
-    """Alive while it answers at all; ready once `ready` is set, and from then on."""
+def create_app(
+    registry: CollectorRegistry, *, ready: asyncio.Event, notes: Mapping[str, str] = MappingProxyType({})
+) -> web.Application:
+    """Alive while it answers at all; ready once `ready` is set, and from then on. `notes` are for `?verbose`."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(request: web.Request) -> web.Response:
         if ready.is_set():
-            return web.Response(text="ok")
+            return web.Response(text="ok" if "verbose" not in request.query else f"{verbose(notes)}ok")
         return web.Response(text="not synced yet", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metrics(_: web.Request) -> web.Response:
