@@ -1,7 +1,9 @@
 """`python -m controller`: who may pull what, when. The composition root.
 
-Environment, files and the clock are read here and passed in. Ends with 0 after SIGTERM or SIGINT, with 2 when the call
-or the configuration is wrong, and with a traceback when a root task ended by itself.
+Several may run: one leads and writes, the others stand by with warm copies (`controller.leader`; what a leader does is
+listed in `controller.leading`). Environment, files and the clock are read here and passed in. Ends with 0 after SIGTERM
+or SIGINT, with 2 when the call or the configuration is wrong, with 3 when the lease is lost and the work under it does
+not end, and with a traceback when a root task ended by itself.
 """
 
 import argparse
@@ -9,33 +11,39 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from controller.copies import Copies
 from controller.events.reader import Receivers, receivers_of
-from controller.holding.polls import REMEMBERED_ABSENCE_S
-from controller.leading import Desk, lead
+from controller.leader import Leader
+from controller.leading import now
+from controller.live import LiveConfig
 from tidegate import __version__
-from tidegate.completeness import Checker
-from tidegate.completeness.memory import Memory, MemorySettings
 from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
+from tidegate.kube.fence import Fence
+from tidegate.kube.lease import Candidate, Timing
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
 from tidegate.process.probes import create_app, served
 from tidegate.process.roots import forever
-from tidegate.replicas import open_registries, probed
 
 log = structlog.get_logger()
+
+LEASE = "tidegate-controller"
+GAVE_UP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,7 @@ class Arguments:
     kubeconfig: Path | None
     metrics_port: int | None
     namespace: str
+    lease: float
     events_url: Sequence[str]
     events_secret_file: Path | None
     events_ca_file: Path | None
@@ -63,50 +72,71 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ConfigError, ConnectionConfigError) as exc:
         return calls.wrong(exc)
-    return calls.run(_until_told(arguments, config, cluster, receivers))
-
-
-async def _until_told(arguments: Arguments, config: Config, cluster: Connection, receivers: Receivers | None) -> None:
-    """Serve until a signal comes or a root task ends."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(_serve(arguments, config, cluster, receivers), name="serve")
-        await stopping.wait()
-        log.info("controller.stopping")
-        serving.cancel()
-    log.info("controller.stopped")
+    return calls.run(_serve(arguments, config, cluster, receivers))
 
 
 async def _serve(arguments: Arguments, config: Config, cluster: Connection, receivers: Receivers | None) -> None:
+    """Lead, or stand by to lead, until a signal comes or a root task ends."""
+    stopping, ready, notes = asyncio.Event(), asyncio.Event(), dict[str, str]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     metrics = Metrics(CollectorRegistry(), program="controller")
-    metrics.config_valid.set(1)
-    ready = asyncio.Event()
+    live = LiveConfig(arguments.config, config, metrics=metrics, notes=notes)
     async with AsyncExitStack() as stack:
         if arguments.metrics_port is not None:
-            app = create_app(metrics.registry, ready=ready)
+            app = create_app(metrics.registry, ready=ready, notes=notes)
             await stack.enter_async_context(served(app, port=arguments.metrics_port))
-        registries = await stack.enter_async_context(open_registries(config, metrics=metrics))
-        await stack.enter_async_context(probed(registries, chance=random.SystemRandom()))
-        memory = Memory(MemorySettings(absent_s=REMEMBERED_ABSENCE_S, tag_s=REMEMBERED_ABSENCE_S))
-        checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics, memory=memory)
-        stack.push_async_callback(checker.aclose)
-        client = await stack.enter_async_context(KubeClient(cluster))
+        await stack.enter_async_context(live.opened())
+        fence = Fence(lambda: candidate.leads())  # noqa: PLW0108  it is made below, and asks the fence too
+        leases = await stack.enter_async_context(KubeClient(cluster))  # its own: renewals queue behind nothing
+        candidate = _candidate(leases, fence, arguments)
+        client = await stack.enter_async_context(KubeClient(cluster, writing=fence.writing))
         copies = Copies(client)
-        desk = Desk(
-            config=config, client=client, copies=copies, checker=checker, metrics=metrics,
-            namespace=arguments.namespace, receivers=receivers,
+        leader = Leader(
+            live, client=client, fence=fence, copies=copies, receivers=receivers, metrics=metrics,
+            namespace=arguments.namespace, notes=notes,
         )  # fmt: skip
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        for name, reflector in copies.reflectors():
-            tasks.create_task(forever(f"watch {name}", reflector.run()), name=f"watch {name}")
         log.info("controller.started", version=__version__, registries=[r.host for r in config.registries])
-        tasks.create_task(forever("lead", lead(desk)), name="lead")
-        await copies.synced()
-        ready.set()
-        log.info("controller.ready")
+        async with asyncio.TaskGroup() as tasks:
+            running: list[asyncio.Task[Any]] = [
+                tasks.create_task(forever(f"watch {name}", reflector.run()), name=f"watch {name}")
+                for name, reflector in copies.reflectors()
+            ]
+            running.append(tasks.create_task(forever("follow configuration", live.follow()), name="configuration"))
+            running.append(tasks.create_task(forever("lead", candidate.run(leader.work)), name="lead"))
+            running.append(tasks.create_task(_get_ready(copies, ready), name="get ready"))
+            await stopping.wait()
+            log.info("controller.stopping")
+            await fence.close()  # so that whoever leads next need not wait for what was under way
+            for task in running:
+                task.cancel()
+    log.info("controller.stopped")
+
+
+def _candidate(client: KubeClient, fence: Fence, arguments: Arguments) -> Candidate:
+    return Candidate(
+        client,
+        namespace=arguments.namespace,
+        name=LEASE,
+        identity=f"{socket.gethostname()[:128]}_{uuid.uuid4().hex}",
+        timing=Timing.of(arguments.lease),
+        wall=now,
+        chance=random.SystemRandom(),
+        give_up=_give_up,
+        clean=fence.is_settled,
+    )
+
+
+async def _get_ready(copies: Copies, ready: asyncio.Event) -> None:
+    await copies.synced()
+    ready.set()
+    log.info("controller.ready")
+
+
+def _give_up() -> None:
+    """Nothing may be left half alive once another one leads, so this asks nobody."""
+    log.critical("controller.gave_up", why="the lease is lost, and the work under it does not end")
+    os._exit(GAVE_UP)
 
 
 def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
@@ -119,6 +149,10 @@ def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
     parser.add_argument(
         "--namespace", default=namespace, metavar="NAME", help="tidegate's own; default: POD_NAMESPACE, else tidegate"
     )
+    parser.add_argument(
+        "--lease", type=calls.at_least(3.0), default=Timing().lease_s, metavar="S",
+        help="seconds after which another replica takes over from one that is gone; default: %(default)g",
+    )  # fmt: skip
     parser.add_argument(
         "--events-url", action="append", default=[], metavar="URL",
         help="a receiver of registries' events (controller.events); may be given several times; default: none",

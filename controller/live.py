@@ -1,6 +1,7 @@
 """The configuration in force, and what asks the registries by it; both are replaced when the file changes."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from tidegate.completeness.memory import Memory, MemorySettings
 from tidegate.config import Config
 from tidegate.metrics import Metrics
 from tidegate.process.following import FollowedConfig, Succession, asks_alike
-from tidegate.replicas import open_registries
+from tidegate.replicas import open_registries, probed
 
+_CHANCE = random.SystemRandom()
 _LEAVE_S = 30.0
 """Past the longest that the leader's rooms take to end."""
 
@@ -64,7 +66,7 @@ class LiveConfig:
 
     @asynccontextmanager
     async def _checker(self, config: Config) -> AsyncIterator[Checker]:
-        async with open_registries(config, metrics=self._metrics) as registries:
+        async with open_registries(config, metrics=self._metrics) as registries, probed(registries, chance=_CHANCE):
             memory = Memory(MemorySettings(absent_s=REMEMBERED_ABSENCE_S, tag_s=REMEMBERED_ABSENCE_S))
             checker = Checker(registries, platforms=config.cluster.platforms, metrics=self._metrics, memory=memory)
             try:

@@ -5,9 +5,11 @@ write asks here at the moment at which it is sent.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from tidegate.kube.client import REQUEST_S
 from tidegate.kube.errors import Unavailable
 
 CLOSING_S = 2.0
@@ -22,12 +24,13 @@ class Fence:
         self._under_way = 0
         self._calm = asyncio.Event()
         self._calm.set()
-        self._cut = 0
+        self._clock = asyncio.get_running_loop().time
+        self.settled_at = -math.inf
+        """When a write that was broken off can no longer come to be."""
 
-    @property
-    def cut(self) -> int:
-        """Writes that were broken off: whether they were done is not known."""
-        return self._cut
+    def is_settled(self) -> bool:
+        """Whether of all that was written it is known what became of it."""
+        return not self._under_way and self._clock() >= self.settled_at
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -40,7 +43,7 @@ class Fence:
         try:
             yield
         except asyncio.CancelledError:
-            self._cut += 1
+            self.settled_at = self._clock() + REQUEST_S
             raise
         finally:
             self._under_way -= 1

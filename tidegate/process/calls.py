@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -36,6 +37,22 @@ def port(text: str) -> int:
         return int(text)
     message = f"{text!r:.32} is no port"
     raise argparse.ArgumentTypeError(message)
+
+
+def at_least(least: float) -> Callable[[str], float]:
+    """A number on a command line that is neither smaller nor without bound, for argparse."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if least <= value < math.inf:
+            return value
+        message = f"{text!r:.32} is no number of at least {least:g}"
+        raise argparse.ArgumentTypeError(message)
+
+    return number
 
 
 def wrong(error: object) -> int:

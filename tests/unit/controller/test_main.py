@@ -84,6 +84,7 @@ async def test_it_starts_plans_and_leaves_when_it_is_told_to(tmp_path: Path, num
     file.write_text(CONFIG)
     async with ApiServerDouble() as api:
         api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}, plural="nodes")
+        api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}}, plural="namespaces")
         process = await controller("--config", str(file), "--kubeconfig", str(api.kubeconfig(tmp_path / "kubeconfig")))
         await lines_until(process, "controller.ready")
         await eventually(lambda: api.objects("tidegate.dev", "nodepulls"))

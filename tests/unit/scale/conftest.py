@@ -40,7 +40,7 @@ class Fleet:
     peak: int = 0
 
     async def start(self, program: str, *arguments: str) -> None:
-        name = " ".join((program, *arguments[1:2]))
+        name = " ".join((program, *(arguments[1:2] if program == "agent" else ())))
         with (self.folder / "log").open("ab") as log:
             self.programs[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", program, "--config", str(self.folder / "config.yaml"),
@@ -51,8 +51,11 @@ class Fleet:
     async def start_agent(self, node: str) -> None:
         await self.start("agent", "--node", node, "--cri-socket", self.runtimes[node].socket)
 
+    async def start_controller(self) -> None:
+        await self.start("controller", "--lease", "3")
+
     async def start_all(self) -> None:
-        await self.start("controller")
+        await self.start_controller()
         for node in self.runtimes:
             await self.start_agent(node)
         await self.until(self._all_report, within_s=60)

@@ -110,6 +110,7 @@ async def test_a_held_pod_is_let_go_by_an_event(files: Path, receiver: Any, even
         }
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}, "spec": held}
         api.put(pod, plural="pods")
+        api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}}, plural="namespaces")
         process = await program(
             "controller", "--config", str(files / "config.yaml"), "--kubeconfig", str(api.kubeconfig(files / "kube")),
             "--events-url", receiver.url, "--events-secret-file", str(files / "read"),
