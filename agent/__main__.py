@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from agent.cluster import ClusterPlans, ClusterStatus
 from agent.loop import Agent, Settings
@@ -31,6 +31,8 @@ from tidegate.kube.reflector import Pauses
 from tidegate.metrics import Metrics
 from tidegate.process import calls, logs
 from tidegate.process.cluster import connection
+from tidegate.process.following import FollowedConfig
+from tidegate.process.probes import create_app, served
 
 log = structlog.get_logger()
 
@@ -68,13 +70,13 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     metrics = Metrics(CollectorRegistry(), program="agent")
-    metrics.config_valid.set(1)
+    notes, started = dict[str, str](), asyncio.Event()
+    file = FollowedConfig(arguments.config, config, metrics=metrics, notes=notes)
     nonce = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
         if arguments.metrics_port is not None:
-            with calls.listening_on(arguments.metrics_port):
-                server, _ = start_http_server(arguments.metrics_port, registry=metrics.registry)
-            stack.callback(server.shutdown)
+            app = create_app(metrics.registry, ready=started, notes=notes)
+            await stack.enter_async_context(served(app, port=arguments.metrics_port))
         store = await stack.enter_async_context(CriImages(arguments.cri_socket))
         client = await stack.enter_async_context(KubeClient(cluster))
         plans = ClusterPlans(client, node=arguments.node, pauses=_PAUSES)
@@ -83,19 +85,26 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
             store=store,
             pulls=Pulls(store, metrics=metrics, wall=_now),
             reporter=Reporter(ClusterStatus(client, node=arguments.node), pauses=_PAUSES),
-            listed=frozenset(registry.host for registry in config.registries),
+            listed=_listed(config),
             nonce=nonce,
             wall=_now,
             settings=Settings(at_once=arguments.at_once or config.pre_pull.per_node),
         )
+
+        async def take(config: Config) -> None:
+            agent.configure(listed=_listed(config), at_once=arguments.at_once or config.pre_pull.per_node)
+
         log.info(
             "agent.started", version=__version__, node=arguments.node, nonce=nonce, cri_socket=arguments.cri_socket,
             registries=[registry.host for registry in config.registries],
         )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(plans.run(), name="watch")
+            following = tasks.create_task(file.follow(take), name="configuration")
+            started.set()
             await agent.run(stopping)
             watching.cancel()
+            following.cancel()
         log.info("agent.stopped", node=arguments.node)
 
 
@@ -115,6 +124,10 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     if not given.cri_socket.startswith("unix:/"):
         parser.error(f"--cri-socket: write it like {DEFAULT_SOCKET}")
     return Arguments(**vars(given))
+
+
+def _listed(config: Config) -> frozenset[str]:
+    return frozenset(registry.host for registry in config.registries)
 
 
 def _now() -> datetime:

@@ -11,7 +11,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Never
@@ -88,6 +88,12 @@ class Agent:
             await self._stop_pulls()
             reporting.cancel()
         await self._reporter.flush(within_s=self._settings.last_words_s)
+
+    def configure(self, *, listed: frozenset[str], at_once: int) -> None:
+        """Go on like this: what is being pulled goes on as it was."""
+        self._listed = listed
+        self._settings = replace(self._settings, at_once=at_once)
+        self._wake.set()
 
     async def _wake_on_plans(self) -> Never:
         revision = 0

@@ -72,6 +72,7 @@ async def open_cluster(fleet: Fleet, folder: Path) -> AsyncIterator[BudgetedClus
     config.write_text(yaml.safe_dump(_config(fleet.replica.url)), encoding="utf-8")
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(ApiServerDouble())
+        api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}}, plural="namespaces")
         for name in NODES:
             api.put(_node(name), plural="nodes")
         kubeconfig = str(api.kubeconfig(folder / "kubeconfig"))
