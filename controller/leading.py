@@ -32,7 +32,8 @@ from controller.modes import Modes
 from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
 from controller.policies import Policies
-from tidegate.admission import excluded, policies
+from controller.webhooks import Webhooks
+from tidegate.admission import excluded, policies, webhook_configurations
 from tidegate.completeness import Checker
 from tidegate.config import Config
 from tidegate.config.policy import compile_policy
@@ -89,11 +90,12 @@ def rooms(desk: Desk) -> list[Room]:
     keys, pulls, sources = _keys(desk), _pulls(desk), _sources(copies)
     images = _images(desk, sources)
     owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
-    kept, modes = _policies(desk), _modes(desk)
+    kept, asked, modes = _policies(desk), _webhooks(desk), _modes(desk)
     holds, wakes = _holds(desk, owners, images), _wakes(desk, owners)
     return [
         Room(loops=keys.loops),
         Room(loops=kept.loops),
+        Room(loops=asked.loops),
         Room(loops=modes.loops, start=modes.start, after=copies.holds.synced),
         Room(loops=pulls.loops, start=pulls.start, after=copies.pulls.synced),
         Room(loops=images.loops, start=images.start, after=sources.synced),
@@ -133,6 +135,12 @@ def _keys(desk: Desk) -> DecisionKeys:
 def _policies(desk: Desk) -> Policies:
     rules = rules_of(desk.config)
     return Policies(desk.client, policies(rules.policy, rules.hosts, own=desk.namespace), chance=desk.chance)
+
+
+def _webhooks(desk: Desk) -> Webhooks:
+    unlabelled = compile_policy(desk.config.policy).base.mode
+    wanted = webhook_configurations(unlabelled, own=desk.namespace, authority="")
+    return Webhooks(desk.client, wanted, chance=desk.chance)
 
 
 def _modes(desk: Desk) -> Modes:

@@ -15,7 +15,7 @@ import structlog
 from tidegate.admission import MANAGED_BY
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
-from tidegate.kube.patch import difference
+from tidegate.kube.patch import difference, filled
 from tidegate.kube.resources import ADMISSION_BINDINGS, ADMISSION_POLICIES, Resource
 from tidegate.kube.shapes import AdmissionObject
 
@@ -82,10 +82,3 @@ class Policies:
         with suppress(Conflict, NotFound):  # somebody else was faster; we look again
             await self._client.merge_patch(resource, name, patch, resource_version=there.metadata.resource_version)
             log.info("policy.written", kind=resource.kind, name=name)
-
-
-def filled(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Without members that hold nothing: the API server leaves some of them out, and adds others."""
-    if isinstance(value, Mapping):
-        return {key: kept for key, member in value.items() if (kept := filled(member)) not in (None, {}, [])}
-    return [filled(member) for member in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ A shape leaves its defaults out on the wire, and a merge patch keeps what it doe
 its default has to be named, as null: that is what `difference` does. Pure.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,3 +33,10 @@ def _between(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: msgspec.Struct | dict[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(value)
     return plain
+
+
+def filled(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Without members that hold nothing: the API server leaves some of them out, and adds others."""
+    if isinstance(value, Mapping):
+        return {key: kept for key, member in value.items() if (kept := filled(member)) not in (None, {}, [])}
+    return [filled(member) for member in value] if isinstance(value, list) else value

@@ -101,6 +101,14 @@ ADMISSION_BINDINGS = Resource(
     _ADMISSION, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False,
     shapes.AdmissionObject,
 )  # fmt: skip
+VALIDATING_WEBHOOKS = Resource(
+    _ADMISSION, "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False,
+    shapes.WebhookConfiguration,
+)  # fmt: skip
+MUTATING_WEBHOOKS = Resource(
+    _ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False,
+    shapes.WebhookConfiguration,
+)  # fmt: skip
 PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
 NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
 IMAGEAVAILABILITIES = Resource(

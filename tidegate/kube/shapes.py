@@ -93,6 +93,13 @@ class AdmissionObject(Shape, frozen=True):
     spec: dict[str, Any] = {}
 
 
+class WebhookConfiguration(Shape, frozen=True):
+    """Of validating or mutating webhooks."""
+
+    metadata: Metadata = Metadata()
+    webhooks: list[dict[str, Any]] = []
+
+
 class Secret(Shape, frozen=True):
     metadata: Metadata = Metadata()
     data: dict[str, str] = {}

@@ -17,12 +17,13 @@ import yaml
 
 from controller.modes import Modes
 from controller.policies import Policies
-from tidegate.admission import excluded, policies
+from controller.webhooks import Webhooks
+from tidegate.admission import excluded, policies, webhook_configurations
 from tidegate.findings import Mode
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import NAMESPACES
+from tidegate.kube.resources import NAMESPACES, VALIDATING_WEBHOOKS
 from tidegate.policy import Policy, Rule, Selector, Settings
 
 pytestmark = pytest.mark.real
@@ -38,8 +39,8 @@ WANTED = policies(POLICY, ["r.example"], own="tidegate")
 @pytest.fixture(scope="module")
 def roles(api_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A kubeconfig of the controller's; besides the shipped roles there are an editor and a gatekeeper."""
-    for document in ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}},):
-        api_server.kubectl("apply", "-f", "-", text=json.dumps(document))
+    own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidegate"}}
+    api_server.kubectl("apply", "-f", "-", text=json.dumps(own))
     api_server.kubectl("apply", "-f", str(MANIFESTS / "rbac.yaml"))
     may = "--verb=get,list,create,update,patch,delete"
     for arguments in (
@@ -193,3 +194,21 @@ async def test_what_is_kept_is_not_written_again(guarded: Any, api_server: Any, 
     api_server.kubectl("delete", "validatingadmissionpolicybinding", WANTED[0]["metadata"]["name"])
     await Policies(client, WANTED, chance=random.Random(0)).keep()  # noqa: S311
     assert len(versions()) == len(before)
+
+
+async def test_armed_webhooks_follow_and_are_not_written_again(api_server: Any, client: KubeClient) -> None:
+    armed = webhook_configurations(Mode.AUDIT, own="tidegate", authority="")
+    given = json.dumps({"apiVersion": "v1", "kind": "List", "items": [*armed]})
+    wanted = webhook_configurations(Mode.ENFORCE, own="tidegate", authority="")
+    api_server.kubectl("apply", "-f", "-", text=given)
+    try:
+        await Webhooks(client, wanted, chance=random.Random(0)).keep()  # noqa: S311
+        first = await client.get(VALIDATING_WEBHOOKS, "tidegate")
+        await Webhooks(client, wanted, chance=random.Random(0)).keep()  # noqa: S311
+        second = await client.get(VALIDATING_WEBHOOKS, "tidegate")
+    finally:
+        api_server.kubectl("delete", "-f", "-", text=given)
+    assert [hook["namespaceSelector"] for hook in first.webhooks] == [
+        hook["namespaceSelector"] for hook in wanted[0]["webhooks"]
+    ]
+    assert first.metadata.resource_version == second.metadata.resource_version
