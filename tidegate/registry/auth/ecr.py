@@ -13,7 +13,9 @@ import asyncio
 import binascii
 import re
 from base64 import b64decode
+from concurrent.futures import Future
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
@@ -121,20 +123,18 @@ class EcrIdentity:
 class CrtSigner:
     """awscrt's credentials and signatures."""
 
-    def __init__(self, *, wall: Wall) -> None:
+    def __init__(self) -> None:
         """Import awscrt. Raises ImportError."""
         import awscrt.auth  # noqa: PLC0415 - an extra
         import awscrt.http  # noqa: PLC0415
 
-        self._auth, self._http, self._wall = awscrt.auth, awscrt.http, wall
+        self._auth, self._http = awscrt.auth, awscrt.http
         self._chain = awscrt.auth.AwsCredentialsProvider.new_default_chain()
 
     async def signed(self, api: Api, headers: dict[str, str], body: bytes) -> dict[str, str]:
         """With Signature Version 4. Raises NoCredential."""
-        from io import BytesIO  # noqa: PLC0415
-
         try:
-            await asyncio.wrap_future(self._chain.get_credentials())
+            await _done(self._chain.get_credentials())
         except Exception as exc:  # noqa: BLE001 - awscrt raises types of its own making, without a common base
             message = f"no AWS credentials ({getattr(exc, 'name', type(exc).__name__)})"
             raise NoCredential(message) from None
@@ -144,8 +144,13 @@ class CrtSigner:
             algorithm=self._auth.AwsSigningAlgorithm.V4, credentials_provider=self._chain, region=api.region,
             service="ecr", use_double_uri_encode=True, should_normalize_uri_path=True,
         )  # fmt: skip
-        await asyncio.wrap_future(self._auth.aws_sign_request(request, config))
+        await _done(self._auth.aws_sign_request(request, config))
         return dict(request.headers)
+
+
+async def _done(future: Future[Any]) -> None:
+    """Wait for awscrt, which cannot be told to stop: a future of its that is cancelled fails on its thread."""
+    await asyncio.shield(asyncio.wrap_future(future))
 
 
 async def open_identity(place: int, host: str, *, session: aiohttp.ClientSession, wall: Wall) -> EcrIdentity:
@@ -155,7 +160,7 @@ async def open_identity(place: int, host: str, *, session: aiohttp.ClientSession
         message = f"auth[{place}].ecr: {host} is no private registry of ECR; its password would go astray there"
         raise ConfigError(message)
     try:
-        signer = await asyncio.to_thread(CrtSigner, wall=wall)
+        signer = await asyncio.to_thread(CrtSigner)
     except ImportError as exc:
         message = f"auth[{place}].ecr: needs awscrt; install the extra aws (images: requirements/clouds.txt)"
         raise ConfigError(message) from exc

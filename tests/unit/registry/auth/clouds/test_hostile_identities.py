@@ -179,3 +179,14 @@ async def test_an_answer_that_does_not_come(service: Opened, foreign: TokenServi
     double.lies, double.breakage = HALF, breakage
     await refused(identity)
     assert foreign.took == []
+
+
+async def test_an_agent_of_aws_that_says_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AwsDouble() as agent:
+        agent.breakage = Breakage(stall_after=0)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{agent.url}/v1/credentials")
+        identity = await ecr.open_identity(0, ECR, session=session({}), wall=time.time)
+        assert "no answer within" in await refused(identity)
+        assert len(agent.took) == 1
