@@ -32,13 +32,14 @@ from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account
 from tidegate.process.roots import forever
 from tidegate.process.tls import ServingCertificate, TlsError
+from tidegate.pull_secrets import PullSecrets
 from webhook.app import Health, create_app
 from webhook.facts import Facts, NoFacts
 from webhook.gate import Gate
 from webhook.keys import NoKeys, WatchedKeys
 from webhook.live import LiveConfig, check
 from webhook.namespaces import Standalone, Watched
-from webhook.rules import KeySource, Namespaces
+from webhook.rules import KeySource, Namespaces, NoTenants
 from webhook.serve import serving
 
 log = structlog.get_logger()
@@ -69,6 +70,7 @@ class Known:
     namespaces: Namespaces
     keys: KeySource
     facts: Facts | NoFacts
+    tenants: PullSecrets | NoTenants
     synced: Callable[[], Coroutine[Any, Any, None]]
     """Returns when reviews can be judged."""
 
@@ -120,9 +122,11 @@ async def _serve(
         known.facts.teach(rules.checker)
         gate = Gate(
             rules, namespaces=known.namespaces, metrics=metrics, keys=known.keys, running=known.facts,
-            holds=cluster is not None,
+            holds=cluster is not None, tenants=known.tenants,
         )  # fmt: skip
         tasks.create_task(forever("follow configuration", live.follow(gate, known.facts)))
+        tenants = known.tenants.run(lambda: gate.rules.pull_secret_namespaces)
+        tasks.create_task(forever("watch pull secrets", tenants))
         tasks.create_task(forever("follow certificate", certificate.follow()))
         scraped = make_asgi_app(metrics.registry)
         await stack.enter_async_context(serving(scraped, port=arguments.metrics_port))
@@ -138,7 +142,7 @@ async def _serve(
 async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> Known:
     """Outside a cluster nothing; inside, what two watches keep current. Keys are not waited for: nobody needs any."""
     if cluster is None:
-        return Known(Standalone(), NoKeys(), NoFacts(), synced=_at_once)
+        return Known(Standalone(), NoKeys(), NoFacts(), NoTenants(), synced=_at_once)
     client = await stack.enter_async_context(KubeClient(cluster))
     namespaces = Reflector(client, NAMESPACES)
     secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={DECISION_SECRET}")
@@ -149,13 +153,16 @@ async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, ta
     tasks.create_task(forever("watch namespaces", namespaces.run()))
     tasks.create_task(forever("watch keys", secrets.run()))
 
+    pull_secrets = PullSecrets(client)
+
     async def synced() -> None:
         await namespaces.synced.wait()
         with suppress(TimeoutError):  # a definition that is not installed keeps nobody from starting
             async with asyncio.timeout(FACTS_S):
                 await availabilities.synced.wait()
+        await pull_secrets.synced()
 
-    return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), facts, synced=synced)
+    return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), facts, pull_secrets, synced=synced)
 
 
 async def _at_once() -> None:

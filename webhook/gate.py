@@ -22,7 +22,7 @@ from webhook.judge import Judge, Standing
 from webhook.keys import NoKeys
 from webhook.mutation import mutated, unjudged
 from webhook.review import Response, Review, Status
-from webhook.rules import Asked, KeySource, Namespaces, Rules, Running
+from webhook.rules import Asked, KeySource, Namespaces, NoTenants, Rules, Running, Tenants
 from webhook.subjects import object_of, subject_of, uses_to_judge
 
 log = structlog.get_logger()
@@ -54,9 +54,10 @@ class Gate:
         running: Running = NoFacts(),  # noqa: B008  it has no state
         clock: Callable[[], float] = time.time,
         holds: bool = False,
+        tenants: Tenants = NoTenants(),  # noqa: B008  it has no state
     ) -> None:
         claims = Claims(keys or NoKeys(), clock=clock)
-        self._judge = Judge(rules, namespaces=namespaces, running=running, claims=claims, holds=holds)
+        self._judge = Judge(rules, namespaces=namespaces, running=running, claims=claims, holds=holds, tenants=tenants)
         self._metrics = metrics
         self._reviews = _Labelled(metrics.reviews)
         self._findings = _Labelled(metrics.findings)
@@ -115,6 +116,7 @@ class Gate:
             images = dict.fromkeys(use.image for use in seen.images)
             fresh = frozenset(use.image for use in uses_to_judge(seen, review))
             subject = subject_of(seen, review)
+            standing = self._judge.in_the_name_of(seen, review.namespace, standing)
             sentence = await self._judge.validate(seen, review, images, fresh=fresh, standing=standing, subject=subject)
         except MalformedObject as exc:
             return Judged(_of_malformed(exc, review, standing), standing.mode, name)

@@ -27,11 +27,12 @@ from tidegate.policy import (
     mode_of,
     static_finding,
 )
+from tidegate.pull_secrets import wearer_of
 from tidegate.reference import ImageReference, InvalidReference
 from tidegate.workload import WorkloadView
 from webhook.claims import Claims
 from webhook.review import Review
-from webhook.rules import Asked, Checker, Namespaces, Rules, Running
+from webhook.rules import Asked, Asking, Namespaces, Rules, Running, Tenants
 from webhook.subjects import is_born
 
 HOLDING_PATIENCE_S = 1.0
@@ -53,6 +54,8 @@ class Standing:
     settings: Settings
     mode: Mode
     asked: Asked
+    checker: Asking
+    """In whose name replicas are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,16 @@ class Sentence:
 class Judge:
     """Judges by the rules that are in force when a review comes. `holds`: a controller releases what is held."""
 
-    def __init__(self, rules: Rules, *, namespaces: Namespaces, running: Running, claims: Claims, holds: bool) -> None:
+    def __init__(
+        self, rules: Rules, *, namespaces: Namespaces, running: Running, claims: Claims, holds: bool, tenants: Tenants
+    ) -> None:
         self.rules = rules
         """Replaced as a whole when the configuration changes."""
         self.holds = holds
         self.claims = claims
         self._namespaces = namespaces
         self._running = running
+        self._tenants = tenants
         self._remembered = lru_cache(_REMEMBERED_REFERENCES)(_parsed)
         self.causes: TTLCache[str, str] = TTLCache(_REMEMBERED_CAUSES, ttl=_CAUSE_S)
         """Why an image could not be pinned a moment ago: without it the refusal would only say that it is not."""
@@ -105,7 +111,15 @@ class Judge:
         mode = asked.mode
         if mode is None or breaks_glass(labels) or (NAME_LABEL in known and EFFECTIVE_MODE_LABEL not in known):
             mode = mode_of(labels, settings)
-        return Standing(rules=rules, settings=settings, mode=mode, asked=asked)
+        return Standing(rules=rules, settings=settings, mode=mode, asked=asked, checker=rules.checker)
+
+    def in_the_name_of(self, seen: WorkloadView, namespace: str, standing: Standing) -> Standing:
+        """Where the object's own pull secrets count, it is told only what they, or the configured ones, may read."""
+        rules = standing.rules
+        if namespace not in rules.pull_secret_namespaces:
+            return standing
+        tenant = self._tenants.tenant(wearer_of(seen, namespace))
+        return replace(standing, checker=rules.checker.asked_by(tenant))
 
     def reference(self, image: str, rules: Rules) -> ImageReference | InvalidReference:
         """Parsed, and as the configuration spells its host."""
@@ -151,7 +165,7 @@ class Judge:
         if born and (taken := self._taken(seen, images, sifted, known=known, subject=subject)) is not None:
             return _held(taken, known) if gated else taken
         if gated:
-            decision = _together(known, _waiting(standing.rules.checker, sifted.asking))
+            decision = _together(known, _waiting(standing.checker, sifted.asking))
             return _held(Sentence(decision), known)
         sentence = await self._found_out(sifted, known=known, standing=standing, subject=subject)
         return _held(sentence, known) if self.holds and not seen.is_pod else sentence
@@ -178,7 +192,7 @@ class Judge:
         return Sentence(_together(known, decided([(claim.worst, claim.verdict)], grandfathered=ran)))
 
     async def _found_out(self, sifted: Sifted, *, known: Decision, standing: Standing, subject: Subject) -> Sentence:
-        checker = standing.rules.checker
+        checker = standing.checker
         findings: list[ImageFinding] = []
         unknown: list[tuple[str, ImageReference]] = []
         for image, reference in sifted.asking.items():
@@ -248,7 +262,7 @@ def _together(one: Decision, other: Decision) -> Decision:
     return decided((*one.judged, *other.judged), grandfathered=one.grandfathered | other.grandfathered)
 
 
-def _waiting(checker: Checker, asking: Mapping[str, ImageReference]) -> Decision:
+def _waiting(checker: Asking, asking: Mapping[str, ImageReference]) -> Decision:
     """Of a held Pod: whoever opens its gate takes the whole verdict again."""
     judged = []
     for image, reference in asking.items():
@@ -258,9 +272,7 @@ def _waiting(checker: Checker, asking: Mapping[str, ImageReference]) -> Decision
     return decided(judged)
 
 
-async def _check(
-    checker: Checker, unknown: Sequence[tuple[str, ImageReference]], deadline: float
-) -> list[ImageFinding]:
+async def _check(checker: Asking, unknown: Sequence[tuple[str, ImageReference]], deadline: float) -> list[ImageFinding]:
     """All at once; the checker keeps the deadline, and shares what is already being asked."""
     if len(unknown) == 1:
         [(image, reference)] = unknown

@@ -36,6 +36,13 @@ def check(config: Config, *, standalone: bool) -> None:
             f"match {NAME_LABEL}, or run in a cluster"
         )
         raise ConfigError(message)
+    for position, registry in enumerate(config.registries) if standalone else ():
+        for place, entry in enumerate(registry.auth):
+            if entry.pull_secrets is not None:
+                message = (
+                    f"registries[{position}].auth[{place}].pullSecrets: nobody knows Secrets here; run in a cluster"
+                )
+                raise ConfigError(message)
 
 
 @asynccontextmanager
@@ -44,7 +51,7 @@ async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
     async with open_registries(config, metrics=metrics) as registries, probed(registries, chance=_CHANCE):
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
         try:
-            yield Rules(compile_policy(config.policy), frozenset(registries), checker)
+            yield Rules(compile_policy(config.policy), frozenset(registries), checker, config.pull_secret_namespaces)
         finally:
             await checker.aclose()
 

@@ -30,6 +30,7 @@ async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[
     if seen is None:
         return _answer(review, nothing), nothing
     subject = subject_of(seen, review)
+    standing = judge.in_the_name_of(seen, review.namespace, standing)
     pinned = await pins(judge, seen, review, standing=standing, subject=subject)
     for image, error in pinned.failed.items():
         judge.causes[image] = f"{error.finding.value} on {error.replica or 'home'}: {error.detail}"

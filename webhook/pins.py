@@ -15,7 +15,7 @@ from tidegate.registry.errors import RegistryError
 from tidegate.workload import MalformedObject, WorkloadView, view
 from webhook.judge import Judge, Standing, bounded
 from webhook.review import Review
-from webhook.rules import Rules
+from webhook.rules import Asking, Rules
 from webhook.subjects import is_born, uses_to_judge
 
 
@@ -40,7 +40,8 @@ async def pins(judge: Judge, seen: WorkloadView, review: Review, *, standing: St
     until = bounded(standing.asked.deadline, standing.settings.patience_s)
     async with asyncio.TaskGroup() as tasks:
         resolving = {
-            image: tasks.create_task(_resolved(standing.rules, reference, until)) for image, reference in wanted.items()
+            image: tasks.create_task(_resolved(standing.checker, reference, until))
+            for image, reference in wanted.items()
         }
     before = _before(review, standing.rules)
     result = Pins()
@@ -70,9 +71,9 @@ def _wanted(
     return wanted
 
 
-async def _resolved(rules: Rules, reference: ImageReference, until: float) -> Digest | RegistryError:
+async def _resolved(checker: Asking, reference: ImageReference, until: float) -> Digest | RegistryError:
     try:
-        return await rules.checker.resolve(reference, deadline=until)
+        return await checker.resolve(reference, deadline=until)
     except RegistryError as exc:
         return exc
 

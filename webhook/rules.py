@@ -1,15 +1,18 @@
 """What reviews are judged by: the rules of one configuration, and how a review came in."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Never, Protocol
 
 from tidegate.completeness.memory import ImageKey, PresenceKey
 from tidegate.decisions import Keys
 from tidegate.findings import Finding, ImageFinding, Mode
 from tidegate.policy import Policy, Runs
 from tidegate.policy.listing import listed_as
+from tidegate.pull_secrets import Wearer
 from tidegate.reference import Digest, ImageReference
+from tidegate.registry.auth.tenants import NOBODY, Tenant
 
 
 class Learner(Protocol):
@@ -28,8 +31,8 @@ class Learner(Protocol):
         ...
 
 
-class Checker(Learner, Protocol):
-    """What the gate asks about an image of a listed registry."""
+class Asking(Protocol):
+    """What the gate asks about an image of a listed registry, in somebody's name."""
 
     def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
         """From memory alone, in microseconds; None where somebody has to be asked."""
@@ -41,6 +44,14 @@ class Checker(Learner, Protocol):
 
     async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
         """What a tag stands for at home. Raises RegistryError; not past `deadline`."""
+        ...
+
+
+class Checker(Asking, Learner, Protocol):
+    """The same with the credentials that everybody has."""
+
+    def asked_by(self, tenant: Tenant) -> Asking:
+        """For the questions of one tenant."""
         ...
 
 
@@ -76,6 +87,29 @@ class KeySource(Protocol):
         ...
 
 
+class Tenants(Protocol):
+    """Who objects are, where their own pull secrets count."""
+
+    def tenant(self, wearer: Wearer) -> Tenant:
+        """With the secrets as they are now; asks nobody."""
+        ...
+
+
+class NoTenants:
+    """No API server: nobody brings anything."""
+
+    async def run(self, wanted: Callable[[], Collection[str]]) -> Never:
+        """Nothing to follow."""
+        del wanted
+        await asyncio.Event().wait()
+        raise AssertionError  # nothing sets that event
+
+    def tenant(self, wearer: Wearer) -> Tenant:
+        """Always nobody."""
+        del wearer
+        return NOBODY
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What follows from one configuration file."""
@@ -83,6 +117,8 @@ class Rules:
     policy: Policy
     hosts: frozenset[str]
     checker: Checker
+    pull_secret_namespaces: frozenset[str] = frozenset()
+    """Where objects' own pull secrets count."""
 
     def listed_as(self, reference: ImageReference) -> ImageReference:
         """The reference under the configuration's spelling of its host."""

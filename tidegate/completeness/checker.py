@@ -161,6 +161,10 @@ class Checker:
             raise _error(named)
         return named
 
+    def asked_by(self, tenant: Tenant) -> "TenantChecker":
+        """The same checker for one tenant's questions."""
+        return TenantChecker(self, tenant)
+
     async def pull_cost(self, reference: ImageReference, *, deadline: float) -> PullCost:
         """What a pull from the local replica costs, from its manifests. Raises RegistryError."""
         registry = self._registry(reference)
@@ -249,6 +253,26 @@ class Checker:
         if finding not in FAILURES or not reads or (asker is not None and finding is Finding.UNAUTHORIZED):
             return False
         return self._memory.was_complete(key)
+
+
+class TenantChecker:
+    """The same memory and the same flights; only the credentials are the tenant's too. Made for one review."""
+
+    def __init__(self, checker: Checker, tenant: Tenant) -> None:
+        self._checker = checker
+        self._tenant = tenant
+
+    def recall(self, image: str, reference: ImageReference) -> ImageFinding | None:
+        """From memory alone, where this tenant may be told."""
+        return self._checker.recall(image, reference, tenant=self._tenant)
+
+    async def check(self, image: str, reference: ImageReference, *, deadline: float) -> ImageFinding:
+        """By asking."""
+        return await self._checker.check(image, reference, deadline=deadline, tenant=self._tenant)
+
+    async def resolve(self, reference: ImageReference, *, deadline: float) -> Digest:
+        """What a tag stands for at home. Raises RegistryError."""
+        return await self._checker.resolve(reference, deadline=deadline, tenant=self._tenant)
 
 
 def _may_be_told(registry: RegistryReplicas, path: str, tenant: Tenant) -> bool:

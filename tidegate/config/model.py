@@ -161,3 +161,8 @@ class Config(ConfigModel):
                 message = f"{host}: listed twice"
                 raise ValueError(message)
         return value
+
+    @property
+    def pull_secret_namespaces(self) -> frozenset[str]:
+        """Where pull secrets may be read, for any registry."""
+        return frozenset(name for registry in self.registries for name in registry.pull_secret_namespaces)

@@ -42,7 +42,7 @@ _LOSE_FAITH_AFTER = 3
 """So many answers in a row that are errors, and the version is dropped: after an etcd restore it lies in the future."""
 
 
-class Source(Protocol):
+class Source(Protocol[T]):
     """What a reflector asks of a client."""
 
     async def list(
@@ -83,7 +83,7 @@ class Reflector(Generic[T]):
 
     def __init__(
         self,
-        client: Source,
+        client: Source[T],
         resource: Resource[T],
         *,
         namespace: str = "",

@@ -10,6 +10,7 @@ from tidegate.kube.errors import Gone, Invalid
 from tidegate.kube.resources import NODEPULLS, PODS, PREPULLS
 from tidegate.kube.shapes import Metadata, NodePull, PrePull, PrePullSpec
 from tidegate.kube.watching import EventType, WatchEvent, Watching
+from tidegate.pull_secrets.shapes import DOCKER_CONFIG_JSON, PULL_SECRETS, SERVICE_ACCOUNTS
 from tidegate.testing.apiserver_conformance import Conformance, Server, fresh, node_pull
 
 ADDED, MODIFIED, DELETED, BOOKMARK = EventType.ADDED, EventType.MODIFIED, EventType.DELETED, EventType.BOOKMARK
@@ -92,10 +93,23 @@ class ListsConformance(Conformance):
             listed = await server.client.list(PODS, namespace=namespace, field_selector=selector)
             assert [item.metadata.name for item in listed.items] == names
 
+    async def test_secrets_are_selected_by_type(self, server: Server, namespace: str) -> None:
+        pull = {"type": DOCKER_CONFIG_JSON, "data": {".dockerconfigjson": "e30="}, "metadata": {"name": "pull"}}
+        for body in (pull, {"metadata": {"name": "plain"}, "data": {"a": "Yg=="}}):
+            await server.client.create(PULL_SECRETS, body, namespace=namespace)
+        await server.client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "puller"}}, namespace=namespace)
+
+        for selector, names in {f"type={DOCKER_CONFIG_JSON}": ["pull"], "type=Opaque": ["plain"]}.items():
+            listed = await server.client.list(PULL_SECRETS, namespace=namespace, field_selector=selector)
+            assert [item.metadata.name for item in listed.items] == names
+        accounts = await server.client.list(SERVICE_ACCOUNTS, namespace=namespace)
+        assert "puller" in {item.metadata.name for item in accounts.items}
+
     @pytest.mark.parametrize(
         "selectors",
         [
             pytest.param({"field_selector": "spec.nodeName=x"}, id="a field that this kind cannot be selected by"),
+            pytest.param({"field_selector": "type=x"}, id="another kind's field"),
             pytest.param({"field_selector": "metadata.name"}, id="a field without a value"),
             pytest.param({"label_selector": "a==="}, id="no label selector"),
             pytest.param({"label_selector": "a in b"}, id="a set without brackets"),

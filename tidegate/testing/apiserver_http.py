@@ -19,10 +19,13 @@ from tidegate.testing.apiserver_store import Collection, Key, Store, Stored, Wat
 MERGE_PATCH = "application/merge-patch+json"
 
 _KNOWN = [known for known in vars(resources).values() if isinstance(known, resources.Resource)]
-_NAMESPACED = {Collection(known.group, known.plural) for known in _KNOWN if known.namespaced}
+_NAMESPACED = {Collection(known.group, known.plural) for known in _KNOWN if known.namespaced} | {
+    Collection("", "serviceaccounts"),
+}
 _KINDS = {Collection(known.group, known.plural): known.kind for known in _KNOWN} | {
     Collection("", "secrets"): "Secret",
     Collection("", "configmaps"): "ConfigMap",
+    Collection("", "serviceaccounts"): "ServiceAccount",
 }
 _NAMESPACES = Collection("", "namespaces")
 _OF_A_NAMESPACE = frozenset({"status", "finalize"})

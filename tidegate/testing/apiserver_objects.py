@@ -19,7 +19,7 @@ _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", re.ASCII)
 _NAME_LENGTH = 253
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
-_UNNUMBERED = frozenset({"nodes", "namespaces", "leases", "events", "secrets", "configmaps"})
+_UNNUMBERED = frozenset({"nodes", "namespaces", "leases", "events", "secrets", "serviceaccounts", "configmaps"})
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp")
 
 
@@ -59,6 +59,8 @@ def created(body: Mapping[str, Any], *, plural: str, collection: str, namespace:
     obj = {**body, "metadata": metadata}
     if plural != "nodes":  # kubelet creates its Node with a status
         obj.pop("status", None)
+    if plural == "secrets":
+        obj.setdefault("type", "Opaque")
     if plural == "namespaces":
         metadata["labels"] = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": name}
         obj["status"] = {"phase": "Active"}

@@ -1,7 +1,7 @@
 """Label and field selectors, as query parameters spell them. Pure."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.testing.apiserver_errors import Refused, bad_request
@@ -13,8 +13,9 @@ _FIELDS = {
     "metadata.namespace": ("metadata", "namespace"),
     "spec.nodeName": ("spec", "nodeName"),
     "status.phase": ("status", "phase"),
+    "type": ("type",),
 }
-_POD_FIELDS = frozenset({"spec.nodeName", "status.phase"})
+_OF_A_KIND = {"spec.nodeName": "pods", "status.phase": "pods", "type": "secrets"}
 _SET = re.compile(r"^\s*(?P<key>[^\s=!,()]+)\s+(?P<op>in|notin)\s+\((?P<values>[^()]*)\)\s*$")
 _EQUAL = re.compile(r"^\s*(?P<key>[^\s=!,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s=!,()]*)\s*$")
 _EXISTS = re.compile(r"^\s*(?P<op>!?)\s*(?P<key>[^\s=!,()]+)\s*$")
@@ -50,11 +51,17 @@ def _field_term(term: str, plural: str) -> Matches:
     if found is None:
         raise _unable(term)
     name, value, unequal = found["key"], found["value"], found["op"] == "!="
-    if name not in _FIELDS or (name in _POD_FIELDS and plural != "pods"):
+    if name not in _FIELDS or _OF_A_KIND.get(name, plural) != plural:
         message = f"field label not supported: {name}"
         raise bad_request(message)
-    section, field = _FIELDS[name]
-    return lambda obj: ((obj.get(section) or {}).get(field, "") == value) is not unequal
+    *section, field = _FIELDS[name]
+    return lambda obj: (_at(obj, section).get(field, "") == value) is not unequal
+
+
+def _at(obj: Mapping[str, Any], section: Sequence[str]) -> Mapping[str, Any]:
+    for name in section:
+        obj = obj.get(name) or {}
+    return obj
 
 
 def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tidegate.completeness import Checker, Memory
-from tidegate.completeness.tenants import TenantChecker
 from tidegate.config import parse
 from tidegate.findings import Finding, ImageFinding
 from tidegate.metrics import Metrics
@@ -34,7 +33,7 @@ from tidegate.registry.auth.tenants import (
 from tidegate.registry.errors import RegistryError
 from tidegate.replicas import open_registries
 from tidegate.testing.images import build_image
-from tidegate.testing.registry import Account, BasicGuard, BearerGuard, RegistryDouble, TokenServer
+from tidegate.testing.registry import Account, BasicGuard, BearerGuard, Kind, RegistryDouble, TokenServer
 
 HOST = "r.example"
 PATH = "team/app"
@@ -90,8 +89,8 @@ class Bed:
 
     async def cost(self, who: Tenant, image: str = PINNED) -> tuple[Finding, int]:
         """What a tenant is told, and what that cost the registry (tokens are of another host)."""
-        before = self.registry.record.count()
-        return (await self.check(who, image)).finding, self.registry.record.count() - before
+        before = self.registry.count(kind=Kind.MANIFEST)
+        return (await self.check(who, image)).finding, self.registry.count(kind=Kind.MANIFEST) - before
 
 
 @asynccontextmanager
@@ -194,9 +193,9 @@ async def test_flights_are_shared_among_equals_only(bed: Bed) -> None:
 async def test_resolving_a_tag_is_reading(bed: Bed) -> None:
     reference = ImageReference.parse(TAGGED)
     deadline = asyncio.get_running_loop().time() + 5.0
-    assert await TenantChecker(bed.checker, ADA).resolve(reference, deadline=deadline) == IMAGE.digest
+    assert await bed.checker.asked_by(ADA).resolve(reference, deadline=deadline) == IMAGE.digest
     with pytest.raises(RegistryError) as told:
-        await TenantChecker(bed.checker, EVE).resolve(reference, deadline=deadline)
+        await bed.checker.asked_by(EVE).resolve(reference, deadline=deadline)
     assert told.value.finding is Finding.UNAUTHORIZED
 
 
