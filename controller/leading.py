@@ -101,7 +101,7 @@ def rooms(desk: Desk) -> list[Room]:
         Room(loops=images.loops, start=images.start, after=sources.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
         Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
-        *_events(desk, holds),
+        *_events(desk, holds, images),
     ]
 
 

@@ -16,7 +16,7 @@ from controller.workqueue import Again, WorkQueue
 from tidegate.config.registries import LimitsConfig
 from tidegate.findings import Finding, ReplicaFinding
 from tidegate.kube.shapes import ReplicaAvailability
-from tidegate.reference import ImageReference
+from tidegate.reference import DEFAULT_TAG, ImageReference
 from tidegate.replicas import RegistryReplicas, Replica
 
 AT_ONCE = 4
@@ -24,6 +24,8 @@ CHECK_S = 30.0
 SHARE = 0.5
 """Of `limits`, for all that nobody waits for."""
 _SOON_S = 0.1
+_FOR_A_TAG = 2
+"""Requests that resolve it, at home and there."""
 _MOST_WAIT_S = 60.0
 
 OnAnswers = Callable[[Image, Sequence[ReplicaFinding]], None]
@@ -78,7 +80,8 @@ class Checks:
         self._asked: dict[str, dict[str, Asked]] = {}
         """By image and replica."""
         self._hurried: set[str] = set()
-        self._by_repository: dict[str, set[str]] = {}
+        self._by_name: dict[str, set[str]] = {}
+        """Images by `domain/path`."""
         self._pacers = {host: Pacer(limits[host], clock=clock) for host in registries}
         self._queues = {
             host: WorkQueue(f"checks of {host}", self._ask, workers=AT_ONCE, chance=chance) for host in registries
@@ -95,7 +98,7 @@ class Checks:
             return
         now = self._clock()
         self._wanted[image.name] = image
-        self._by_repository.setdefault(image.reference.path, set()).add(image.name)
+        self._by_name.setdefault(image.reference.name, set()).add(image.name)
         self._asked[image.name] = {
             entry.name: at_start(complete=entry.complete, now=now, chance=self._chance) for entry in known
         }
@@ -107,10 +110,10 @@ class Checks:
             return
         del self._asked[name]
         self._hurried.discard(name)
-        names = self._by_repository[image.reference.path]
+        names = self._by_name[image.reference.name]
         names.discard(name)
         if not names:
-            del self._by_repository[image.reference.path]
+            del self._by_name[image.reference.name]
 
     def heard(self, name: str, answers: Iterable[ReplicaFinding]) -> None:
         """Take in what somebody else asked."""
@@ -119,24 +122,22 @@ class Checks:
             for answer in answers:
                 asked[answer.replica] = heard(answer, asked.get(answer.replica), now=now, chance=self._chance)
 
-    def hurry(self, repository: str, *, host: str = "", digest: str = "", tag: str = "") -> int:
-        """Something happened in a repository, of one registry or of any.
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        """Something is said to have happened to `name` (`domain/path`).
 
-        Looks at once at the images that were named, and at all of the repository that some replica lacks; returns how
-        many that are. Never more than one look a second at each, however often it is called.
+        Looks at once at what has the digest or the tag, and at what some replica lacks, of which a part may have come;
+        without digest and tag at all of it. Returns how many that are. Never more than one look a second at each,
+        however often it is called.
         """
-        names = self._by_repository.get(repository, set())
-        concerned = [name for name in sorted(names) if self._concerns(name, host=host, digest=digest, tag=tag)]
-        for name in concerned:
-            self._hurried.add(name)
-            self._queues[self._wanted[name].reference.domain].add(name, urgent=True)
+        concerned = [one for one in sorted(self._by_name.get(name, ())) if self._concerns(one, digest, tag)]
+        for one in concerned:
+            self._hurried.add(one)
+            self._queues[self._wanted[one].reference.domain].add(one, urgent=True)
         return len(concerned)
 
-    def _concerns(self, name: str, *, host: str, digest: str, tag: str) -> bool:
+    def _concerns(self, name: str, digest: str | None, tag: str | None) -> bool:
         reference = self._wanted[name].reference
-        if host and host != reference.domain:
-            return False
-        named = reference.digest == digest if reference.digest else reference.tag == tag
+        named = reference.digest == digest if reference.digest else (reference.tag or DEFAULT_TAG) == tag
         registry = self._registries[reference.domain]
         return named or not (digest or tag) or not all(self._is_whole(name, r) for r in registry.every)
 
@@ -157,28 +158,30 @@ class Checks:
             raise Again(max(_SOON_S, next_at - self._clock()))
 
     async def _look(self, image: Image, registry: RegistryReplicas, due: Sequence[Replica]) -> None:
-        asked, open_to_calls = self._asked[image.name], []
-        for replica in due:
-            pause_s = replica.pause_left_s()
-            if pause_s > 0 or replica.closed_to_calls() is not None:
-                asked[replica.name] = spared(
-                    asked.get(replica.name), now=self._clock(), least_s=pause_s, chance=self._chance
-                )
-            else:
-                open_to_calls.append(replica)
-        if not open_to_calls:
-            return
-        fresh = any(replica.name in asked for replica in open_to_calls)
-        deadline = self._clock() + CHECK_S
-        answers = await self._surveyor.survey(image.reference, open_to_calls, deadline=deadline, fresh=fresh)
-        self._pacers[registry.host].pay(max((answer.requests for answer in answers), default=0))
-        if self._wanted.get(image.name) is not image:
-            return
-        own, now = {answer.replica: answer for answer in answers}, self._clock()
-        for replica in open_to_calls:  # one that was not reached, as home could not say what a tag means, waits like it
-            answer = own.get(replica.name, answers[0])
-            asked[replica.name] = after(answer, asked.get(replica.name), now=now, chance=self._chance)
-        self._found(image, answers)
+        """Each replica by itself: a silent one keeps no other's answer back."""
+        open_to_calls = [replica for replica in due if not self._spares(image.name, replica)]
+        async with asyncio.TaskGroup() as tasks:
+            asking = [tasks.create_task(self._survey(image, replica)) for replica in open_to_calls]
+        self._pacers[registry.host].pay(max((task.result() for task in asking), default=0))
+
+    def _spares(self, name: str, replica: Replica) -> bool:
+        pause_s, asked = replica.pause_left_s(), self._asked[name]
+        if pause_s <= 0 and replica.closed_to_calls() is None:
+            return False
+        asked[replica.name] = spared(asked.get(replica.name), now=self._clock(), least_s=pause_s, chance=self._chance)
+        return True
+
+    async def _survey(self, image: Image, replica: Replica) -> int:
+        """Ask one replica; returns the requests that it took."""
+        asked, deadline = self._asked[image.name], self._clock() + CHECK_S
+        answers = await self._surveyor.survey(
+            image.reference, [replica], deadline=deadline, fresh=replica.name in asked
+        )
+        (answer,) = answers  # home's own, where that could not say what a tag means
+        asked[replica.name] = after(answer, asked.get(replica.name), now=self._clock(), chance=self._chance)
+        if self._wanted.get(image.name) is image:
+            self._found(image, answers)
+        return answer.requests + (0 if image.reference.digest else _FOR_A_TAG)
 
     async def _turn(self, host: str, *, urgent: bool) -> None:
         while (wait_s := self._pacers[host].wait_s(urgent=urgent)) > 0:  # noqa: ASYNC110  others may go ahead

@@ -107,9 +107,9 @@ class Images:
             self._checks.heard(image.name, finding.replicas)
             self._objects.answered(image.name, finding.replicas)
 
-    def hurry(self, repository: str, *, host: str = "", digest: str = "", tag: str = "") -> int:
-        """See `Checks.hurry`."""
-        return self._checks.hurry(repository, host=host, digest=digest, tag=tag)
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        """Something is said to have happened to `name` (`domain/path`): see `Checks.hurry`."""
+        return self._checks.hurry(name, digest=digest, tag=tag)
 
     def start(self) -> None:
         """Take in all that is there, and every change from now on; then look whether the objects still tell it."""
@@ -166,8 +166,10 @@ class Images:
         now = self._wall()
         for name, obj in self._observed.objects.items():
             used = bool(self._inventory.uses(name))
-            if is_due(obj.status, now=now) or used is (obj.status.unused_since is not None):
-                self._objects.review(name) if used else self._objects.touch(name)
+            if is_due(obj.status, now=now):
+                self._objects.review(name)
+            elif used is (obj.status.unused_since is not None):
+                self._objects.touch(name)
 
     async def _counting(self) -> Never:
         while True:
