@@ -26,7 +26,7 @@ SHARE = 0.5
 _SOON_S = 0.1
 _FOR_A_TAG = 2
 """Requests that resolve it, at home and there."""
-_MOST_WAIT_S = 60.0
+_LEAST_WAIT_S, _MOST_WAIT_S = 0.01, 60.0
 
 OnAnswers = Callable[[Image, Sequence[ReplicaFinding]], None]
 
@@ -185,7 +185,7 @@ class Checks:
 
     async def _turn(self, host: str, *, urgent: bool) -> None:
         while (wait_s := self._pacers[host].wait_s(urgent=urgent)) > 0:  # noqa: ASYNC110  others may go ahead
-            await asyncio.sleep(min(wait_s, _MOST_WAIT_S))
+            await asyncio.sleep(min(max(wait_s, _LEAST_WAIT_S), _MOST_WAIT_S))
 
     def _due(self, name: str, registry: RegistryReplicas) -> list[Replica]:
         now = self._clock()
