@@ -196,3 +196,19 @@ async def test_it_may_read_one_secret(cluster: Cluster) -> None:
         except AssertionError:  # kubectl ends with 1 for a no
             said = "no"
         assert said.strip() == says, (verb, what)
+
+
+async def test_a_namespace_and_what_is_in_it_come_in_one_apply(cluster: Cluster) -> None:
+    """The watch of namespaces is slower than kubectl; the mode is the namespace's own all the same."""
+    for number in range(8):
+        for mode, admitted in (("audit", True), ("enforce", False), ("", False)):
+            name = f"at-once-{mode or 'none'}-{number}"
+            labels = {"tidegate.dev/mode": mode} if mode else {}
+            space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+            work = deployment("web", "UPPER")
+            work["metadata"]["namespace"] = name
+            both = {"apiVersion": "v1", "kind": "List", "items": [space, work]}
+            if admitted:
+                await cluster.apply(both)
+            else:
+                assert "malformed: UPPER" in await cluster.refused(both)

@@ -57,13 +57,18 @@ POLICY = Policy(
         Exemption(labels=Selector({"exempt": "yes"}), namespaces=frozenset({"static-base"}), reason="by label"),
     ),
 )
+ROBOT = {
+    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "static-robot"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "robot"}],
+}  # fmt: skip
 SPACES = {"static-base": "", **{f"static-{name}": name for name in ("loose", "listed", "mild", "pin", "warn")}}
 
 
 @pytest.fixture(scope="module")
 def static(api_server: Any) -> Iterator[Any]:
     """The API server with the policies in force, and the namespaces."""
-    documents = [*policies(POLICY, HOSTS, own="tidegate"), *map(space, SPACES)]
+    documents = [*policies(POLICY, HOSTS, own="tidegate"), *map(space, SPACES), ROBOT]
     given = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     api_server.kubectl("apply", "-f", "-", text=given)
     end = time.monotonic() + ACTIVE_S
@@ -186,3 +191,139 @@ async def test_cel_and_python_agree(static: Any, api: Any, namespace: str, capsy
         print(f"\n{namespace}: CEL and Python agree on {asked} references; {refusals} of them refused")
     assert asked >= 1000
     assert 100 < refusals < asked
+
+
+TAGGED, PINNED, BAD = "r.example/app:1", f"r.example/app:1@{DIGEST}", "UPPER"
+MIRROR = {"kubernetes.io/config.mirror": "x"}
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
+KINDS = {
+    "pods": ("v1", "Pod", ""), "podtemplates": ("v1", "PodTemplate", "template"),
+    "replicationcontrollers": ("v1", "ReplicationController", "spec.template"),
+    "deployments": ("apps/v1", "Deployment", "spec.template"),
+    "replicasets": ("apps/v1", "ReplicaSet", "spec.template"),
+    "statefulsets": ("apps/v1", "StatefulSet", "spec.template"),
+    "daemonsets": ("apps/v1", "DaemonSet", "spec.template"), "jobs": ("batch/v1", "Job", "spec.template"),
+    "cronjobs": ("batch/v1", "CronJob", "spec.jobTemplate.spec.template"),
+}  # fmt: skip
+
+
+def built(plural: str, spec: Mapping[str, Any], *, labels: Mapping[str, str], **metadata: Any) -> dict[str, Any]:
+    """An object of that kind with a pod spec, complete enough for the API server."""
+    version, kind, where = KINDS[plural]
+    policy = "Never" if "Job" in kind else "Always"
+    made: Any = {"metadata": {"labels": {"app": "x", **labels}}, "spec": {"restartPolicy": policy, **spec}}
+    for key in reversed(where.split(".") if where else ()):
+        made = {key: made}
+    if where.startswith("spec.template") and kind != "Job":
+        made["spec"]["selector"] = {"app": "x"} if version == "v1" else {"matchLabels": {"app": "x"}}
+    if kind == "CronJob":
+        made["spec"]["schedule"] = "0 0 * * *"
+    head = {"apiVersion": version, "kind": kind, "metadata": {**made.get("metadata", {}), "name": "x", **metadata}}
+    return {**made, **head}
+
+
+async def told(
+    api: Any,
+    namespace: str,
+    plural: str,
+    *images: str,
+    user: str = "",
+    spec: Any = None,
+    labels: Any = None,
+    **more: Any,
+) -> Any:
+    """What a dry creation is answered."""
+    containers = [{"name": f"c{n}", "image": image} for n, image in enumerate(images or (PINNED,))]
+    document = built(plural, {"containers": containers, **(spec or {})}, labels=labels or {}, **more)
+    group = document["apiVersion"]
+    path = f"/{'api' if group == 'v1' else 'apis'}/{group}/namespaces/{namespace}/{plural}"
+    return await api("POST", path, document, dry=True, user=user)
+
+
+@pytest.mark.parametrize("plural", KINDS)
+async def test_every_kind_and_every_place_is_looked_at(static: Any, api: Any, plural: str) -> None:
+    del static
+    good = await told(api, "static-base", plural)
+    assert good.status == 201, good
+    for spec in (
+        {"containers": [{"name": "a", "image": TAGGED}]},
+        {"initContainers": [{"name": "a", "image": TAGGED, "restartPolicy": "Always"}]},
+        {"volumes": [{"name": "a", "image": {"reference": TAGGED}}]},
+    ):
+        refused = await told(api, "static-base", plural, spec=spec)
+        assert refused.status == 403, (spec, refused)
+        assert "not-pinned: r.example/app:1 is not pinned by digest" in refused.message
+
+
+@pytest.mark.parametrize(
+    "namespace,plural,image,more,finding",
+    [
+        pytest.param("static-base", "pods", TAGGED, {"ownerReferences": [OWNER]}, None, id="an owned Pod may have run"),
+        pytest.param("static-mild", "pods", BAD, {"ownerReferences": [OWNER]}, Finding.MALFORMED, id="not counted"),
+        pytest.param("static-base", "replicasets", TAGGED, {"ownerReferences": [OWNER]}, Finding.NOT_PINNED,
+                     id="an owned one, no Pod"),
+        pytest.param("static-pin", "replicasets", TAGGED, {"ownerReferences": [OWNER]}, None, id="pinned Pods, owned"),
+        pytest.param("static-pin", "deployments", TAGGED, {}, Finding.NOT_PINNED, id="could have been pinned"),
+        pytest.param("static-base", "pods", TAGGED, {"user": "robot"}, None, id="an exempt user"),
+        pytest.param("static-base", "jobs", BAD, {"labels": {"exempt": "yes"}}, None, id="an exempt label of its Pods"),
+        pytest.param("static-loose", "jobs", BAD, {"labels": {"exempt": "yes"}}, Finding.MALFORMED, id="not there"),
+        pytest.param("static-mild", "pods", TAGGED, {}, None, id="only warned about"),
+        pytest.param("static-listed", "pods", f"o.example/x@{DIGEST}", {}, Finding.UNLISTED, id="unlisted"),
+        pytest.param("static-base", "pods", TAGGED, {"annotations": MIRROR, "spec": {"nodeName": "n"}},
+                     Finding.NOT_PINNED, id="not a node's mirror Pod"),
+    ],
+)  # fmt: skip
+async def test_who_is_judged(
+    static: Any, api: Any, namespace: str, plural: str, image: str, *, more: dict[str, Any], finding: Finding | None
+) -> None:
+    del static
+    said = await told(api, namespace, plural, image, **more)
+    assert answered(said.message) is finding
+    assert said.status == (201 if finding is None else 403), said
+
+
+async def test_what_is_there_may_be_changed_and_new_images_are_judged(static: Any, api: Any) -> None:
+    pod = built("pods", {"containers": [{"name": "a", "image": BAD}]}, labels={"exempt": "yes"}, finalizers=["e.io/x"])
+    path = "/api/v1/namespaces/static-base/pods"
+    assert (await api("POST", path, pod)).status == 201
+    assert (await api("PATCH", f"{path}/x", {"metadata": {"labels": {"exempt": None}}})).status == 200
+    other = {"spec": {"containers": [{"name": "a", "image": TAGGED}]}}
+    assert answered((await api("PATCH", f"{path}/x", other, dry=True)).message) is Finding.NOT_PINNED
+    debug = {"spec": {"ephemeralContainers": [{"name": "d", "image": TAGGED}]}}
+    said = await api("PATCH", f"{path}/x/ephemeralcontainers", debug, dry=True)
+    assert answered(said.message) is Finding.NOT_PINNED
+    static.kubectl("delete", "pod", "x", "-n", "static-base", "--wait=false", "--force", "--grace-period=0")
+    assert (await api("PATCH", f"{path}/x", other, dry=True)).status == 200, "it is being deleted"
+    await api("PATCH", f"{path}/x", {"metadata": {"finalizers": None}})
+
+
+@pytest.mark.parametrize(
+    "labels,status,warns",
+    [
+        pytest.param({}, 403, False, id="as the policy's mode"),
+        pytest.param({"tidegate.dev/mode": "audit"}, 201, False, id="not labelled yet, and audits"),
+        pytest.param({"tidegate.dev/effective-mode": "audit"}, 201, False, id="audits"),
+        pytest.param({"tidegate.dev/effective-mode": "warn"}, 201, True, id="warns"),
+        pytest.param(
+            {"tidegate.dev/effective-mode": "enforce", "tidegate.dev/break-glass": "x"}, 201, False, id="glass"
+        ),
+    ],
+)
+async def test_modes(static: Any, api: Any, labels: dict[str, str], *, status: int, warns: bool) -> None:
+    del static
+    name = "static-mode-" + "-".join([key.rpartition("/")[2] + value for key, value in labels.items()] or ["none"])
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    assert (await api("POST", "/api/v1/namespaces", space)).status == 201
+    said = await told(api, name, "deployments", TAGGED)
+    assert said.status == status, said
+    assert any("not-pinned: r.example/app:1" in text for text in said.warnings) is warns, said.warnings
+
+
+async def test_an_object_of_many_images_is_not_too_dear(static: Any, api: Any) -> None:
+    del static
+    sizes = ((200, 60, True), (150, 100, True), (201, 60, False), (200, 900, False), (999, 9, False))
+    for count, length, refused in sizes:  # what may be too dear is the webhook's
+        images = [f"r.example/{f'{n:04}/'.ljust(length, 'a')}:1" for n in range(count)]
+        said = await told(api, "static-base", "jobs", *images)
+        assert answered(said.message) is (Finding.NOT_PINNED if refused else None), (count, length, said.message[:300])
+        assert said.status == (403 if refused else 201)
