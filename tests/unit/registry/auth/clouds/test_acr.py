@@ -76,6 +76,16 @@ async def test_no_permission_is_a_refusal_and_no_loop(acr: Acr, replica: Replica
     assert acr.counted[2] <= 2
 
 
+async def test_a_registry_that_changes_its_ways_within_a_minute_is_waited_for(acr: Acr, replica: ReplicaClient) -> None:
+    """Later than that, the refresh token is exchanged anew at once: `test_refresh_tokens`, in virtual time."""
+    await replica.manifest("team/app", "1")
+    acr.tokens.switch()
+    for _ in range(5):
+        with pytest.raises(Unauthorized):
+            await replica.manifest("team/app", "1")
+    assert acr.counted == (1, 1, 2)
+
+
 async def test_an_identity_that_acr_does_not_know(acr: Acr, replica: ReplicaClient) -> None:
     acr.tokens.lies["/oauth2/exchange"] = json_reply({}, status=401)
     for name in ("team/app", "team/api", "team/app", "team/third"):
