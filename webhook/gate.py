@@ -109,12 +109,12 @@ class Gate:
     async def _judged(self, review: Review, standing: Standing) -> Judged:
         name = f"{review.kind.kind} {review.namespace}/{review.name}"
         try:
-            seen = object_of(review)
+            seen = object_of(review, standing.rules.places)
             if seen is None:
                 return Judged(decided(()), standing.mode, name)
             name = f"{review.kind.kind} {review.namespace}/{review.name or seen.name or seen.generate_name}"
             images = dict.fromkeys(use.image for use in seen.images)
-            fresh = frozenset(use.image for use in uses_to_judge(seen, review))
+            fresh = frozenset(use.image for use in uses_to_judge(seen, review, standing.rules.places))
             subject = subject_of(seen, review)
             standing = self._judge.in_the_name_of(seen, review.namespace, standing)
             sentence = await self._judge.validate(seen, review, images, fresh=fresh, standing=standing, subject=subject)

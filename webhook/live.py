@@ -14,6 +14,7 @@ from typing import Never, Protocol
 from tidegate.completeness import Checker
 from tidegate.config import Config, ConfigError
 from tidegate.config.policy import compile_policy
+from tidegate.config.workloads import places_of
 from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
 from tidegate.process.following import FollowedConfig, Succession, asks_alike
@@ -51,7 +52,13 @@ async def rules_of(config: Config, *, metrics: Metrics) -> AsyncIterator[Rules]:
     async with open_registries(config, metrics=metrics) as registries, probed(registries, chance=_CHANCE):
         checker = Checker(registries, platforms=config.cluster.platforms, metrics=metrics)
         try:
-            yield Rules(compile_policy(config.policy), frozenset(registries), checker, config.pull_secret_namespaces)
+            yield Rules(
+                compile_policy(config.policy),
+                frozenset(registries),
+                checker,
+                config.pull_secret_namespaces,
+                places_of(config.workloads),
+            )
         finally:
             await checker.aclose()
 
@@ -87,7 +94,8 @@ class LiveConfig:
     async def _replace(self, gate: Gate, facts: Taught, config: Config) -> None:
         check(config, standalone=self._standalone)
         if asks_alike(config, self._config):  # what was learned about replicas stays
-            gate.rules = replace(gate.rules, policy=compile_policy(config.policy))
+            policy, places = compile_policy(config.policy), places_of(config.workloads)
+            gate.rules = replace(gate.rules, policy=policy, places=places)
         else:
             gate.rules = await self._rules.open(rules_of(config, metrics=self._metrics))
             facts.teach(gate.rules.checker, registries=self._same(config))

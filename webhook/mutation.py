@@ -24,7 +24,7 @@ async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[
     """The answer with its patch, and what was decided (`exempt` where nothing was judged)."""
     nothing = decided(())
     try:
-        seen = object_of(review)
+        seen = object_of(review, standing.rules.places)
     except MalformedObject:  # whose verdict is a refusal, or the API server's own
         seen = None
     if seen is None:

@@ -61,7 +61,7 @@ def _wanted(
     judge: Judge, seen: WorkloadView, review: Review, *, standing: Standing, subject: Subject
 ) -> Mapping[str, ImageReference]:
     """Those that policy would call not pinned, of registries that can be asked: so what is exempt stays as it is."""
-    fresh = dict.fromkeys(use.image for use in uses_to_judge(seen, review))
+    fresh = dict.fromkeys(use.image for use in uses_to_judge(seen, review, standing.rules.places))
     found = judge.sift(fresh, fresh, standing=standing, subject=subject).known
     wanted = {}
     for image in (one.image for one in found if one.finding is Finding.NOT_PINNED):
@@ -83,7 +83,7 @@ def _before(review: Review, rules: Rules) -> Mapping[tuple[str, str | None], Dig
     if review.old is None:
         return {}
     try:
-        old = view(review.kind.group, review.kind.kind, review.old)
+        old = view(review.kind.group, review.kind.kind, review.old, rules.places)
     except MalformedObject:
         return {}
     found: dict[tuple[str, str | None], Digest] = {}

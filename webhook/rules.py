@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Never, Protocol
 
 from tidegate.completeness.memory import ImageKey, PresenceKey
@@ -13,6 +13,7 @@ from tidegate.policy.listing import listed_as
 from tidegate.pull_secrets import Wearer
 from tidegate.reference import Digest, ImageReference
 from tidegate.registry.auth.tenants import NOBODY, Tenant
+from tidegate.workload import NO_PLACES, GroupKind, Places
 
 
 class Learner(Protocol):
@@ -119,6 +120,8 @@ class Rules:
     checker: Checker
     pull_secret_namespaces: frozenset[str] = frozenset()
     """Where objects' own pull secrets count."""
+    places: Mapping[GroupKind, Places] = field(default_factory=lambda: NO_PLACES)
+    """Where custom resources hold images, besides the presets."""
 
     def listed_as(self, reference: ImageReference) -> ImageReference:
         """The reference under the configuration's spelling of its host."""

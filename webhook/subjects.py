@@ -1,9 +1,18 @@
 """Who is judged: a review's object as policy sees it, and what needs no judging at all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidegate.policy import Holding, Subject
-from tidegate.workload import ImageUse, MalformedObject, Owner, WorkloadView, new_images, view
+from tidegate.workload import (
+    GroupKind,
+    ImageUse,
+    MalformedObject,
+    Owner,
+    Places,
+    WorkloadView,
+    new_images,
+    view,
+)
 from webhook.review import Review
 
 _JUDGED = frozenset({"CREATE", "UPDATE"})
@@ -12,11 +21,11 @@ _EPHEMERAL = "ephemeralcontainers"
 _WITHOUT_IMAGES = frozenset({"status", "scale", "resize", "eviction", "binding"})
 
 
-def object_of(review: Review) -> WorkloadView | None:
+def object_of(review: Review, places: Mapping[GroupKind, Places]) -> WorkloadView | None:
     """The object if it holds images and this operation can bring new ones, else None. Raises MalformedObject."""
     if review.operation not in _JUDGED or review.sub_resource in _WITHOUT_IMAGES or review.new is None:
         return None
-    seen = view(review.kind.group, review.kind.kind, review.new)
+    seen = view(review.kind.group, review.kind.kind, review.new, places)
     if seen is None or _is_mirror_pod(seen, review):
         return None
     if review.operation == "UPDATE" and seen.being_deleted:  # on CREATE it is only what an author wrote
@@ -24,12 +33,12 @@ def object_of(review: Review) -> WorkloadView | None:
     return seen
 
 
-def uses_to_judge(seen: WorkloadView, review: Review) -> Sequence[ImageUse]:
+def uses_to_judge(seen: WorkloadView, review: Review, places: Mapping[GroupKind, Places]) -> Sequence[ImageUse]:
     """Images that the old object did not have: only a new image is judged, and nothing excuses one."""
     if review.operation != "UPDATE" or review.old is None:
         return seen.images
     try:
-        before = view(review.kind.group, review.kind.kind, review.old)
+        before = view(review.kind.group, review.kind.kind, review.old, places)
     except MalformedObject:  # then every image is new
         return seen.images
     return seen.images if before is None else new_images(before, seen)

@@ -4,11 +4,11 @@ Enforcing namespaces fail closed and all others open, so there are two validatin
 as `/validate` refuses what was not gated.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from tidegate.admission.matching import EPHEMERAL, PODS, Object, all_namespaces, in_mode, resource_rules, rule
 from tidegate.findings import Mode
-from tidegate.workload.places import PRESETS, GroupKind
+from tidegate.workload.places import PRESETS, GroupKind, Places
 
 NAME = "tidegate"
 TIMEOUT_S = 10
@@ -22,7 +22,7 @@ def webhook_configurations(
     own: str,
     authority: str,
     service: str = "tidegate-webhook",
-    custom: Iterable[GroupKind] = PRESETS,
+    custom: Mapping[GroupKind, Places] = PRESETS,
 ) -> Sequence[Object]:
     """Both. `unlabelled`: `policy.mode`; `own`: tidegate's namespace; `authority`: base64 of the CA's PEM."""
 
@@ -67,11 +67,11 @@ def webhook_configurations(
     return [_configuration("Validating", validating), _configuration("Mutating", [mutating])]
 
 
-def _custom(kinds: Iterable[GroupKind]) -> list[Object]:
-    """One rule a group. A resource is named by its kind in lower-case letters and an s, as all presets are."""
+def _custom(kinds: Mapping[GroupKind, Places]) -> list[Object]:
+    """One rule a group."""
     groups: dict[str, set[str]] = {}
-    for group, kind in kinds:
-        groups.setdefault(group, set()).add(f"{kind.lower()}s")
+    for (group, kind), places in kinds.items():
+        groups.setdefault(group, set()).add(places.resource or f"{kind.lower()}s")
     return [rule(group, ["*"], sorted(plurals)) for group, plurals in sorted(groups.items())]
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from tidegate.config.base import ConfigModel
 from tidegate.config.quantities import Bytes, Seconds
 from tidegate.config.registries import RegistryConfig, UnlistedPolicy
+from tidegate.config.workloads import WorkloadConfig
 from tidegate.findings import Finding, Mode, Verdict
 from tidegate.policy import ImagePattern
 
@@ -150,6 +151,7 @@ class Config(ConfigModel):
     registries: list[RegistryConfig]
     cluster: ClusterConfig = ClusterConfig()
     policy: PolicyConfig = PolicyConfig()
+    workloads: list[WorkloadConfig] = []
     pre_pull: PrePullConfig = PrePullConfig()
 
     @field_validator("registries")
@@ -159,6 +161,16 @@ class Config(ConfigModel):
         for host in hosts:
             if hosts.count(host) > 1:
                 message = f"{host}: listed twice"
+                raise ValueError(message)
+        return value
+
+    @field_validator("workloads")
+    @classmethod
+    def _kinds_are_distinct(cls, value: list[WorkloadConfig]) -> list[WorkloadConfig]:
+        kinds = [(workload.group, workload.kind) for workload in value]
+        for group, kind in kinds:
+            if kinds.count((group, kind)) > 1:
+                message = f"{kind} of {group}: given twice"
                 raise ValueError(message)
         return value
 

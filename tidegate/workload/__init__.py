@@ -6,7 +6,7 @@ is first of all the API server's business, which would refuse it; here it only m
 
 from tidegate.workload.decoding import MalformedObject
 from tidegate.workload.placement import ANYWHERE, Placement, placement
-from tidegate.workload.places import BUILT_IN, PRESETS, GroupKind, Places, holds_images, places
+from tidegate.workload.places import BUILT_IN, NO_PLACES, PRESETS, GroupKind, Places, holds_images, places
 from tidegate.workload.shapes import Owner
 from tidegate.workload.view import (
     IMAGES_LIMIT,
@@ -23,6 +23,7 @@ __all__ = [
     "BUILT_IN",
     "IMAGES_LIMIT",
     "MIRROR_ANNOTATION",
+    "NO_PLACES",
     "PRESETS",
     "GroupKind",
     "ImageUse",

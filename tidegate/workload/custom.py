@@ -32,10 +32,19 @@ def at(raw: bytes | msgspec.Raw, place: str, decoder: msgspec.json.Decoder[T]) -
 
 def _step(pointer: str, value: bytes | msgspec.Raw, step: str) -> Iterator[tuple[str, msgspec.Raw]]:
     if step == "*":
-        for index, element in enumerate(decoded(value, _list, at=pointer) or ()):
-            yield f"{pointer}/{index}", element
+        if bytes(value).lstrip()[:1] == b"{":
+            for key, element in (decoded(value, _object, at=pointer) or {}).items():
+                yield f"{pointer}/{escaped(key)}", element
+        else:
+            for index, element in enumerate(decoded(value, _list, at=pointer) or ()):
+                yield f"{pointer}/{index}", element
         return
     members: Mapping[str, msgspec.Raw] = decoded(value, _object, at=pointer) or {}
     member = members.get(step.replace("~1", "/").replace("~0", "~"))
     if member is not None:
         yield f"{pointer}/{step}", member
+
+
+def escaped(key: str) -> str:
+    """A key as a step of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,7 +1,7 @@
 """Where the images are: the kinds that hold some, and the JSON pointers of the places.
 
-In a pointer `*` stands for every element of a list. Of custom resources only these presets and what the
-configuration adds are known; of a place that an object does not have, nothing is said.
+In a pointer `*` stands for every element of a list, or every value of a map. Of custom resources only these presets
+and what the configuration adds are known; of a place that an object does not have, nothing is said.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,10 @@ class Places:
     """Of what has a pod spec's `containers`, `initContainers`, `ephemeralContainers` or `volumes`."""
     images: tuple[str, ...] = ()
     """Of strings."""
+    variables: bool = False
+    """Strings with `$(…)` in them are no images yet: the Pods will have the images, and are judged."""
+    resource: str = ""
+    """As in the API's paths; empty: the kind in lower-case letters, with an s."""
 
     def __post_init__(self) -> None:
         for pointer in (*self.templates, *self.pod_specs, *self.images):
@@ -48,6 +52,28 @@ BUILT_IN: Mapping[GroupKind, Places] = MappingProxyType(
 """Every kind of Kubernetes itself that holds a pod spec. Source: k8s.io/api."""
 
 _KRUISE = "apps.kruise.io"
+
+
+def _spark(application: str) -> Places:
+    """Of an application's spec. No pod spec: `imagePullSecrets` are strings, and sidecars a list of their own."""
+    roles = (f"{application}/driver", f"{application}/executor")
+    lists = ("initContainers", "sidecars")
+    return Places(
+        templates=tuple(f"{role}/template" for role in roles),
+        images=(
+            f"{application}/image",
+            *(f"{role}/image" for role in roles),
+            *(f"{role}/{name}/*/image" for role in roles for name in lists),
+            f"{application}/volumes/*/image/reference",
+        ),
+    )
+
+
+def _tekton(*tasks: str) -> Places:
+    """Of task specs. Their images may be parameters."""
+    within = ("steps/*/image", "sidecars/*/image", "stepTemplate/image", "volumes/*/image/reference")
+    return Places(images=tuple(f"{task}/{where}" for task in tasks for where in within), variables=True)
+
 
 PRESETS: Mapping[GroupKind, Places] = MappingProxyType(
     {
@@ -78,10 +104,22 @@ PRESETS: Mapping[GroupKind, Places] = MappingProxyType(
         (_KRUISE, "EphemeralJob"): Places(pod_specs=("/spec/template",)),
         (_KRUISE, "ImagePullJob"): Places(images=("/spec/image",)),
         (_KRUISE, "ImageListPullJob"): Places(images=("/spec/images/*",)),
+        ("jobset.x-k8s.io", "JobSet"): Places(templates=("/spec/replicatedJobs/*/template/spec/template",)),
         ("serving.knative.dev", "Service"): _TEMPLATE,
+        ("sparkoperator.k8s.io", "SparkApplication"): _spark("/spec"),
+        ("sparkoperator.k8s.io", "ScheduledSparkApplication"): _spark("/spec/template"),
+        ("tekton.dev", "Task"): _tekton("/spec"),
+        ("tekton.dev", "TaskRun"): _tekton("/spec/taskSpec"),
+        ("tekton.dev", "Pipeline"): _tekton("/spec/tasks/*/taskSpec", "/spec/finally/*/taskSpec"),
+        ("tekton.dev", "PipelineRun"): _tekton(
+            "/spec/pipelineSpec/tasks/*/taskSpec", "/spec/pipelineSpec/finally/*/taskSpec"
+        ),
     }
 )
-"""Custom resources that are known without configuration. Sources: apis/apps of OpenKruise, Argo Rollouts, Knative."""
+"""Custom resources that are known without configuration.
+
+Sources: apis/apps of OpenKruise, Argo Rollouts, Knative, JobSet v1alpha2, Tekton v1, Spark operator v1beta2.
+"""
 
 NO_PLACES: Mapping[GroupKind, Places] = MappingProxyType({})
 

@@ -22,6 +22,8 @@ MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 IMAGES_LIMIT: Final = 1000
 """Images that one object may name."""
 
+_VARIABLE: Final = "$("
+
 _NO_STRINGS: Mapping[str, str] = {}
 _NO_METADATA = Metadata()
 _NO_POD = PodSpec()
@@ -188,7 +190,9 @@ def _custom_images(raw: bytes | msgspec.Raw, where: Places, found: Found) -> Ite
             found.pod = found.pod or pod
             yield from _images_of(pod, pointer)
     for place in where.images:
-        yield from (ImageUse(image, pointer) for pointer, image in at(raw, place, _STRING) if image)
+        for pointer, image in at(raw, place, _STRING):
+            if image and not (where.variables and _VARIABLE in image):
+                yield ImageUse(image, pointer)
 
 
 def _bounded(images: Iterator[ImageUse]) -> tuple[ImageUse, ...]:

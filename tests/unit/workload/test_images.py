@@ -13,6 +13,7 @@ from tidegate.workload import (
     PRESETS,
     GroupKind,
     ImageUse,
+    MalformedObject,
     Places,
     holds_images,
     new_images,
@@ -32,6 +33,12 @@ TEMPLATES: Mapping[GroupKind, tuple[str, ...]] = {
     ("batch", "CronJob"): ("/spec/jobTemplate/spec/template/spec",),
     ("argoproj.io", "Rollout"): ("/spec/template/spec",),
     ("serving.knative.dev", "Service"): ("/spec/template/spec",),
+    ("jobset.x-k8s.io", "JobSet"): ("/spec/replicatedJobs/0/template/spec/template/spec",),
+    ("sparkoperator.k8s.io", "SparkApplication"): ("/spec/driver/template/spec", "/spec/executor/template/spec"),
+    ("sparkoperator.k8s.io", "ScheduledSparkApplication"): (
+        "/spec/template/driver/template/spec",
+        "/spec/template/executor/template/spec",
+    ),
     ("apps.kruise.io", "CloneSet"): ("/spec/template/spec",),
     ("apps.kruise.io", "StatefulSet"): ("/spec/template/spec",),
     ("apps.kruise.io", "DaemonSet"): ("/spec/template/spec",),
@@ -51,7 +58,23 @@ TEMPLATES: Mapping[GroupKind, tuple[str, ...]] = {
 }
 """Pointers of the pod specs of each kind, spelled out here once more on purpose."""
 
+IN_A_TASK = ("steps/0/image", "sidecars/0/image", "stepTemplate/image", "volumes/0/image/reference")
+IN_AN_APPLICATION = (
+    "image", "driver/image", "executor/image", "driver/initContainers/0/image", "driver/sidecars/0/image",
+    "executor/initContainers/0/image", "executor/sidecars/0/image", "volumes/0/image/reference",
+)  # fmt: skip
+
 STRINGS: Mapping[GroupKind, tuple[str, ...]] = {
+    ("sparkoperator.k8s.io", "SparkApplication"): tuple(f"/spec/{at}" for at in IN_AN_APPLICATION),
+    ("sparkoperator.k8s.io", "ScheduledSparkApplication"): tuple(f"/spec/template/{at}" for at in IN_AN_APPLICATION),
+    ("tekton.dev", "Task"): tuple(f"/spec/{at}" for at in IN_A_TASK),
+    ("tekton.dev", "TaskRun"): tuple(f"/spec/taskSpec/{at}" for at in IN_A_TASK),
+    ("tekton.dev", "Pipeline"): tuple(
+        f"/spec/{tasks}/0/taskSpec/{at}" for tasks in ("tasks", "finally") for at in IN_A_TASK
+    ),
+    ("tekton.dev", "PipelineRun"): tuple(
+        f"/spec/pipelineSpec/{tasks}/0/taskSpec/{at}" for tasks in ("tasks", "finally") for at in IN_A_TASK
+    ),
     ("apps.kruise.io", "ImagePullJob"): ("/spec/image",),
     ("apps.kruise.io", "ImageListPullJob"): ("/spec/images/0",),
     ("apps.kruise.io", "SidecarSet"): ("/spec/containers/0/upgradeStrategy/hotUpgradeEmptyImage",),
@@ -102,6 +125,37 @@ def test_every_place_of_every_kind(key: GroupKind, pointer: str) -> None:
     found = images(key, document)
     assert found == [ImageUse("registry.example.com/app:1", pointer, ephemeral="ephemeralContainers" in pointer)]
     assert resolve(document, pointer) == found[0].image
+
+
+def test_a_star_goes_through_lists_and_maps_alike() -> None:
+    places = {("example.com", "Train"): Places(pod_specs=("/spec/*/pods/*",), images=("/spec/*/images/*",))}
+    document = {
+        "spec": {
+            "a/b": {"pods": {"x": {"containers": [{"image": "1"}]}, "y~": {"initContainers": [{"image": "2"}]}}},
+            "c": {"pods": [{"containers": [{"image": "3"}]}, {}], "images": {"": "4", "é": "5", "none": None}},
+            "d": {"images": ["6"], "pods": None},
+            "e": {},
+        }
+    }
+    found = images(("example.com", "Train"), document, places)
+    assert [use.image for use in found] == list("123456")
+    assert all(resolve(document, use.pointer) == use.image for use in found)
+
+
+@pytest.mark.parametrize("value", ["text", 7, True])
+def test_a_star_through_something_else_is_malformed(value: object) -> None:
+    places = {("example.com", "Train"): Places(images=("/spec/*",))}
+    with pytest.raises(MalformedObject, match="/spec: expected a list"):
+        images(("example.com", "Train"), {"spec": value}, places)
+
+
+def test_what_is_filled_in_later_is_no_image_yet_where_that_is_known() -> None:
+    document = {
+        "spec": {"steps": [{"image": "$(params.image)"}, {"image": "r.example/app:$(params.tag)"}, {"image": "a"}]}
+    }
+    assert [use.image for use in images(("tekton.dev", "Task"), document)] == ["a"]
+    rollout = put("/spec/template/spec/containers/0/image", "$(params.image)")
+    assert [use.image for use in images(("argoproj.io", "Rollout"), rollout)] == ["$(params.image)"]
 
 
 def test_these_are_all_the_kinds() -> None:
