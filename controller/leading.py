@@ -37,9 +37,11 @@ from tidegate.admission import excluded, policies, webhook_configurations
 from tidegate.completeness import Checker
 from tidegate.config import Config
 from tidegate.config.policy import compile_policy
+from tidegate.config.workloads import places_of
 from tidegate.kube.client import KubeClient
 from tidegate.metrics import Metrics
 from tidegate.process.roots import forever
+from tidegate.workload import PRESETS
 
 log = structlog.get_logger()
 
@@ -139,7 +141,8 @@ def _policies(desk: Desk) -> Policies:
 
 def _webhooks(desk: Desk) -> Webhooks:
     unlabelled = compile_policy(desk.config.policy).base.mode
-    wanted = webhook_configurations(unlabelled, own=desk.namespace, authority="")
+    custom = {**PRESETS, **places_of(desk.config.workloads)}
+    wanted = webhook_configurations(unlabelled, own=desk.namespace, authority="", custom=custom)
     return Webhooks(desk.client, wanted, chance=desk.chance)
 
 

@@ -13,6 +13,8 @@ from tidegate.admission import webhook_configurations
 from tidegate.cli.exits import Exit
 from tidegate.config import ConfigError, load
 from tidegate.config.policy import compile_policy
+from tidegate.config.workloads import places_of
+from tidegate.workload import PRESETS
 
 
 def policies(
@@ -34,5 +36,6 @@ def policies(
     policy = compile_policy(loaded.policy)
     documents = [*generated(policy, [registry.host for registry in loaded.registries], own=namespace)]
     if authority is not None:
-        documents += webhook_configurations(policy.base.mode, own=namespace, authority=authority)
+        custom = {**PRESETS, **places_of(loaded.workloads)}
+        documents += webhook_configurations(policy.base.mode, own=namespace, authority=authority, custom=custom)
     yaml.safe_dump_all(documents, sys.stdout, sort_keys=False, width=120)
