@@ -25,15 +25,15 @@ class Names:
             for replica in registry.replicas.values():
                 self._know(urlsplit(replica.endpoint).netloc, registry.host, replica.repository)
 
-    def of(self, arrival: Arrival) -> list[tuple[str, str]]:
-        """Registry and repository that may be meant, as references to listed registries have them."""
-        found: dict[tuple[str, str], None] = {}
+    def of(self, arrival: Arrival) -> list[str]:
+        """`domain/path` of the images that may be meant, as references to listed registries have it."""
+        found: dict[str, None] = {}
         for host in arrival.hosts:
             for registry, template in self._known.get(_plain(host), ()):
                 before, _, behind = template.partition(_PLACEHOLDER)
                 name = arrival.repository
                 if name.startswith(before) and name.endswith(behind) and len(name) > len(before) + len(behind):
-                    found[registry, name[len(before) : len(name) - len(behind)]] = None
+                    found[f"{registry}/{name[len(before) : len(name) - len(behind)]}"] = None
         return list(found)
 
     def _know(self, host: str, registry: str, template: str) -> None:

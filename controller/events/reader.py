@@ -41,11 +41,9 @@ _FAILED = (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionErro
 
 
 class Hurries(Protocol):
-    """Who can bring checks forward: of a registry's repository, above all of what has the digest or the tag."""
+    """Who can bring a check forward: of `domain/path`, what has the digest or the tag; how many that were."""
 
-    def hurry(self, repository: str, *, host: str, digest: str, tag: str) -> int:
-        """How many those were."""
-        ...
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +101,8 @@ class Reader:
     def _pass_on(self, told: Told) -> None:
         sooner = 0
         for arrival in told.arrivals:
-            said = {"digest": arrival.digest or "", "tag": arrival.tag or ""}
-            for host, repository in self._names.of(arrival):
-                sooner += sum(one.hurry(repository, host=host, **said) for one in self._hurries)
+            for name in self._names.of(arrival):
+                sooner += sum(one.hurry(name, digest=arrival.digest, tag=arrival.tag) for one in self._hurries)
         if sooner:
             log.info("events.read", arrivals=len(told.arrivals), sooner=sooner)
 

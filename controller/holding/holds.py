@@ -113,9 +113,9 @@ class Holds:
         """Whether a held Pod needs this image."""
         return image in self._waiting
 
-    def hurry(self, repository: str, *, host: str, digest: str, tag: str) -> int:
-        """Something is said to have come: see `Polls.hurry`."""
-        return self._polls.hurry(repository, host=host, digest=digest, tag=tag)
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        """Something is said to have come to `name` (`domain/path`): see `Polls.hurry`."""
+        return self._polls.hurry(name, digest=digest, tag=tag)
 
     # What is told
 

@@ -86,23 +86,22 @@ class Polls:
             if not images:
                 del self._by_name[reference.name]
 
-    def hurry(self, repository: str, *, host: str, digest: str, tag: str) -> int:
-        """Ask soon about what is wanted of a repository, as something is said to have come there.
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        """Ask soon about what is wanted of `name` (`domain/path`), as something is said to have come there.
 
         That is what has the digest or the tag, and what was incomplete, of which a part may have come; without digest
         and tag it is all. Returns how many questions were brought forward.
         """
-        wanted = self._by_name.get(f"{host}/{repository}", ())
-        hurried = [image for image in wanted if self._concerns(image, digest, tag)]
+        hurried = [image for image in self._by_name.get(name, ()) if self._concerns(image, digest, tag)]
         for image in hurried:
             self._hurried.add(image)
             if (soonest := self._soonest.get(image)) is not None and soonest < math.inf:
                 self._queue.add_later(image, max(soonest - self._clock(), 0.0))
         return len(hurried)
 
-    def _concerns(self, image: str, digest: str, tag: str) -> bool:
+    def _concerns(self, image: str, digest: str | None, tag: str | None) -> bool:
         reference = self._wanted[image]
-        if not (digest or tag):
+        if digest is None and tag is None:
             return True
         if reference.digest is not None and reference.digest == digest:
             return True

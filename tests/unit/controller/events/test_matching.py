@@ -31,17 +31,17 @@ registries:
 @pytest.mark.parametrize(
     "host, repository, names",
     [
-        pytest.param("myreg.azurecr.io", "team/app", [("myreg.azurecr.io", "team/app")], id="the-registry-itself"),
-        pytest.param("myreg.azurecr.io:443", "app", [("myreg.azurecr.io", "app")], id="with-its-port"),
-        pytest.param("myreg.eastus.geo.azurecr.io", "app", [("myreg.azurecr.io", "app")], id="a-replica"),
-        pytest.param("harbor.example.com", "mirror/app", [("myreg.azurecr.io", "app")], id="renamed"),
-        pytest.param("harbor.example.com", "other/a/b", [("other.example.com", "a/b")], id="one-harbor-two-registries"),
+        pytest.param("myreg.azurecr.io", "team/app", ["myreg.azurecr.io/team/app"], id="the-registry-itself"),
+        pytest.param("myreg.azurecr.io:443", "app", ["myreg.azurecr.io/app"], id="with-its-port"),
+        pytest.param("myreg.eastus.geo.azurecr.io", "app", ["myreg.azurecr.io/app"], id="a-replica"),
+        pytest.param("harbor.example.com", "mirror/app", ["myreg.azurecr.io/app"], id="renamed"),
+        pytest.param("harbor.example.com", "other/a/b", ["other.example.com/a/b"], id="one-harbor-two-registries"),
         pytest.param("harbor.example.com", "third/app", [], id="nobody's"),
         pytest.param("harbor.example.com", "mirror/", [], id="nothing-left"),
-        pytest.param("odd.example.com:8443", "a/x/b", [("myreg.azurecr.io", "x")], id="both-ends"),
+        pytest.param("odd.example.com:8443", "a/x/b", ["myreg.azurecr.io/x"], id="both-ends"),
         pytest.param("odd.example.com:8443", "a/b", [], id="both-ends-at-once"),
         pytest.param("odd.example.com", "a/x/b", [], id="another-port"),
-        pytest.param("127.0.0.1:5001", "app", [("localhost:5000", "app")], id="by-port"),
+        pytest.param("127.0.0.1:5001", "app", ["localhost:5000/app"], id="by-port"),
         pytest.param("127.0.0.1:5002", "app", [], id="by-no-port"),
         pytest.param("evil.example.com", "app", [], id="a-stranger"),
     ],
@@ -52,4 +52,4 @@ def test_names(host: str, repository: str, names: list[str]) -> None:
 
 def test_what_has_two_names_is_found_once() -> None:
     arrival = Arrival(("myreg.azurecr.io", "myreg.eastus.geo.azurecr.io", "unknown"), "app")
-    assert NAMES.of(arrival) == [("myreg.azurecr.io", "app")]
+    assert NAMES.of(arrival) == ["myreg.azurecr.io/app"]

@@ -31,10 +31,10 @@ NAMES = Names(
 class Checks:
     """Whose checks are brought forward."""
 
-    hurried: list[tuple[str, str, str, str]] = field(default_factory=list)
+    hurried: list[tuple[str, str | None, str | None]] = field(default_factory=list)
 
-    def hurry(self, repository: str, *, host: str, digest: str, tag: str) -> int:
-        self.hurried.append((host, repository, digest, tag))
+    def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
+        self.hurried.append((name, digest, tag))
         return 1
 
 
@@ -61,9 +61,7 @@ async def test_an_event_brings_the_checks_of_its_image_forward(tmp_path: Path, r
         await eventually(lambda: len(checks.hurried) == 2)
         receiver.backlog.add([Arrival(("stranger.example",), "app"), Arrival(("r.example",), "c")])
         await eventually(lambda: len(checks.hurried) == 3)
-    assert checks.hurried == [
-        ("r.example", "app", DIGEST, ""), ("r.example", "b", "", "1"), ("r.example", "c", "", "")
-    ]  # fmt: skip
+    assert checks.hurried == [("r.example/app", DIGEST, None), ("r.example/b", None, "1"), ("r.example/c", None, None)]
 
 
 async def test_one_receiver_that_is_not_there_keeps_no_other_waiting(

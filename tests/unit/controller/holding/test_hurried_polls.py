@@ -56,22 +56,22 @@ async def polling(replica: Replica, *images: str) -> AsyncIterator[Polls]:
 @pytest.mark.parametrize(
     "digest, tag, asked",
     [
-        pytest.param(DIGEST, "", {PINNED}, id="a-digest"),
+        pytest.param(DIGEST, None, {PINNED}, id="a-digest"),
         pytest.param(DIGEST, "1", {PINNED, TAGGED}, id="a-digest-and-a-tag"),
-        pytest.param("", "1", {TAGGED}, id="a-tag"),
-        pytest.param("", "latest", {BARE}, id="the-tag-that-nobody-writes"),
-        pytest.param("", "2", set(), id="the-digest-decides-not-the-tag-beside-it"),
+        pytest.param(None, "1", {TAGGED}, id="a-tag"),
+        pytest.param(None, "latest", {BARE}, id="the-tag-that-nobody-writes"),
+        pytest.param(None, "2", set(), id="the-digest-decides-not-the-tag-beside-it"),
         pytest.param(OTHER, "9", {BOTH}, id="a-digest-with-another-tag"),
-        pytest.param("sha256:" + "c" * 64, "", set(), id="something-else"),
-        pytest.param("", "", {PINNED, TAGGED, BARE, BOTH}, id="something-in-the-repository"),
+        pytest.param("sha256:" + "c" * 64, None, set(), id="something-else"),
+        pytest.param(None, None, {PINNED, TAGGED, BARE, BOTH}, id="something-in-the-repository"),
     ],
 )
-async def test_what_an_event_concerns(digest: str, tag: str, asked: set[str]) -> None:
+async def test_what_an_event_concerns(digest: str | None, tag: str | None, asked: set[str]) -> None:
     replica = Replica()
     async with polling(replica, PINNED, TAGGED, BARE, BOTH) as polls:
         await asyncio.sleep(5)
-        assert polls.hurry("app", host="r.example", digest=digest, tag=tag) == len(asked)
-        assert polls.hurry("other", host="r.example", digest=digest, tag=tag) == 0
+        assert polls.hurry("r.example/app", digest=digest, tag=tag) == len(asked)
+        assert polls.hurry("r.example/other", digest=digest, tag=tag) == 0
         await asyncio.sleep(0.01)
     assert {image for image, times in replica.times.items() if len(times) == 2} == asked
 
@@ -80,7 +80,7 @@ async def test_a_part_may_have_come_of_what_was_incomplete() -> None:
     replica = Replica(lambda image: Finding.INCOMPLETE if image == PINNED else Finding.ABSENT)
     async with polling(replica, PINNED, TAGGED) as polls:
         await asyncio.sleep(0.3)
-        assert polls.hurry("app", host="r.example", digest="sha256:" + "c" * 64, tag="") == 1
+        assert polls.hurry("r.example/app", digest="sha256:" + "c" * 64, tag=None) == 1
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert [len(replica.times[image]) for image in (PINNED, TAGGED)] == [2, 1]
@@ -90,7 +90,7 @@ async def test_it_is_asked_at_once_also_what_is_asked_seldom() -> None:
     replica = Replica()
     async with polling(replica, PINNED) as polls:
         await asyncio.sleep(10)
-        polls.hurry("app", host="r.example", digest=DIGEST, tag="")
+        polls.hurry("r.example/app", digest=DIGEST, tag=None)
         await asyncio.sleep(FINAL_PAUSE_S)
     assert replica.times[PINNED][:2] == [0, 10]
     assert len(replica.times[PINNED]) == 3, "and from then on as seldom as before"
@@ -100,7 +100,7 @@ async def test_a_flood_of_events_is_a_few_questions_a_second() -> None:
     replica = Replica(lambda _: Finding.ABSENT)
     async with polling(replica, PINNED) as polls:
         for _ in range(1000):
-            polls.hurry("app", host="r.example", digest=DIGEST, tag="")
+            polls.hurry("r.example/app", digest=DIGEST, tag=None)
             await asyncio.sleep(0.01)
     pauses = [later - earlier for earlier, later in zip(replica.times[PINNED], replica.times[PINNED][1:], strict=False)]
     assert min(pauses) > REMEMBERED_ABSENCE_S, "else the answer would be an old one"
@@ -111,7 +111,7 @@ async def test_an_event_during_a_question_is_followed_by_another() -> None:
     replica = Replica(takes_s=0.1)
     async with polling(replica, PINNED) as polls:
         await asyncio.sleep(0.05)
-        polls.hurry("app", host="r.example", digest=DIGEST, tag="")
+        polls.hurry("r.example/app", digest=DIGEST, tag=None)
         await asyncio.sleep(1)
     assert replica.times[PINNED] == [0, pytest.approx(0.1 + 1.05 * REMEMBERED_ABSENCE_S)]
 
@@ -121,7 +121,7 @@ async def test_a_retry_after_is_honoured_all_the_same() -> None:
     async with polling(replica, PINNED) as polls:
         for _ in range(16):
             await asyncio.sleep(1)
-            polls.hurry("app", host="r.example", digest=DIGEST, tag="")
+            polls.hurry("r.example/app", digest=DIGEST, tag=None)
         await asyncio.sleep(2)
     assert replica.times[PINNED] == [0, 17]
 
@@ -131,7 +131,7 @@ async def test_a_slow_replica_keeps_its_rest() -> None:
     async with polling(replica, PINNED) as polls:
         for _ in range(200):
             await asyncio.sleep(0.1)
-            polls.hurry("app", host="r.example", digest=DIGEST, tag="")
+            polls.hurry("r.example/app", digest=DIGEST, tag=None)
     assert replica.times[PINNED] == [0, 6, 12, 18]
 
 
@@ -140,7 +140,7 @@ async def test_what_nobody_waits_for_costs_nothing() -> None:
     async with polling(replica, PINNED) as polls:
         await asyncio.sleep(1)
         polls.drop(PINNED)
-        assert polls.hurry("app", host="r.example", digest=DIGEST, tag="") == 0
+        assert polls.hurry("r.example/app", digest=DIGEST, tag=None) == 0
         await asyncio.sleep(60)
         polls.want(PINNED, ImageReference.parse(PINNED))
         await asyncio.sleep(1)
