@@ -109,10 +109,14 @@ async def receiving(
             server = await asyncio.get_running_loop().create_server(
                 connected, host, port, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_S if tls else None, backlog=_BACKLOG
             )
-        async with server:
+        try:
             yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
+        for connection in tuple(open_ones):
+            connection.cut()
 
 
 class _Refused(asyncio.Protocol):
