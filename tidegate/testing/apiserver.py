@@ -192,7 +192,7 @@ class ApiServerDouble:
             if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
                 raise errors.unauthorized()
             if not self._without.isdisjoint(request.path.split("/")):
-                raise errors.no_such_collection()
+                raise errors.no_such_path()
             return await handler(request)
         except errors.Refused as refused:
             headers = {}

@@ -81,8 +81,3 @@ def method_not_allowed() -> Refused:
 def unsupported_media_type(media_type: str) -> Refused:
     text = f"the body of the request was in {media_type}, which this server does not take"
     return Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", text)
-
-
-def no_such_collection() -> Refused:
-    """Of a definition that is not installed."""
-    return Refused(HTTPStatus.NOT_FOUND, "NotFound", "the server could not find the requested resource")
