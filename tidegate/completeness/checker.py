@@ -77,10 +77,10 @@ class Checker:
         return _image_finding(image, digest, answers[0], answers) if len(answers) == len(known) else None
 
     def believe(self, key: PresenceKey) -> None:
-        """Take in that an image is whole on a replica, as somebody else found out."""
+        """Take in that an image is whole on a replica that may be asked about it, as somebody else found out."""
         host, name, _, digest = key
         registry = self.registries.get(host)
-        if registry is not None and any(replica.name == name for replica in registry.every):
+        if registry is not None and any(one.name == name for one in (*registry.local, *registry.failover)):
             self._memory.learn(key, Presence(Finding.OK, Digest(digest)))
 
     def doubt(self, key: PresenceKey) -> None:

@@ -83,3 +83,12 @@ async def test_that_it_was_complete_before_is_learned_too(
     for one in said:
         desk.checker.believe_outcome(KEY, {name: Finding(word) for name, word in one.items()})
     assert (await desk.check(PINNED)).known_before is known_before
+
+
+async def test_a_failover_that_is_known_to_have_it_need_not_be_asked_either(bench: Any, shelf: Any) -> None:
+    west, east = shelf(IMAGE, name="west"), shelf(IMAGE, name="east")
+    west.failure = Unreachable("no", replica="west", step="connect")
+    desk = bench(west, failover=[east])
+    desk.checker.believe(at("east"))
+    found = await desk.check(PINNED)
+    assert (found.finding, found.replica, east.calls) == (Finding.OK, "east", [])
