@@ -43,6 +43,11 @@ def registry(host: str, replica: RegistryDouble) -> str:
     return f'{{host: {host}, replicas: {{west: {{endpoint: "{replica.url}"}}}}}}'
 
 
+def of_images(replica: RegistryDouble) -> int:
+    """Requests about images; that a program asks whether a replica is there at all costs no walk."""
+    return sum("/manifests/" in one.path or "/blobs/" in one.path for one in replica.requests)
+
+
 @asynccontextmanager
 async def webhooks(programs: Any, folder: Path, api: ApiServerDouble, text: str, count: int) -> AsyncIterator[Any]:
     kubeconfig = str(api.kubeconfig(folder / "kubeconfig"))
@@ -65,9 +70,9 @@ async def test_one_walk_serves_three_processes_once_it_is_shared(
         text = programs.config(registry("r.example", replica))
         async with webhooks(programs, tmp_path, api, text, 3) as children:
             shared = [await child.finding(session, NAME) for child in children]
-            of_shared = len(replica.requests)
+            of_shared = of_images(replica)
             alone = [await child.finding(session, f"r.example/own@{IMAGE.digest}") for child in children]
-            of_own = len(replica.requests) - of_shared
+            of_own = of_images(replica) - of_shared
             print(
                 f"three processes, one digest: {of_own} requests when each walks, {of_shared} once the fact is shared"
             )
@@ -104,9 +109,9 @@ async def test_what_is_known_outlives_a_configuration_that_keeps_the_registry(
 
             await programs.until(reloaded, within_s=5.0)
             assert await child.finding(session, NAME) == "ok"
-            assert len(replica.requests) == 0
+            assert of_images(replica) == 0
             assert await child.finding(session, f"s.example/app@{IMAGE.digest}") == "ok"
-            assert len(other.requests) > 0, "what was said of another endpoint is not believed of this one"
+            assert of_images(other) > 0, "what was said of another endpoint is not believed of this one"
 
 
 async def test_what_runs_comes_back_and_nothing_more(
@@ -134,7 +139,7 @@ async def test_what_runs_comes_back_and_nothing_more(
             workload = await child.ask(session, make.review(template, group="apps", kind="Deployment"), "/validate")
             assert workload.said == (False, "deny", "not-pinned")
             assert await child.metric(session, "tidegate_grandfathered_total") == 20
-            assert len(dark.requests) == 0
+            assert of_images(dark) == 0
 
 
 async def test_it_starts_without_the_definition(programs: Any, tmp_path: Path, session: aiohttp.ClientSession) -> None:
