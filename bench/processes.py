@@ -74,8 +74,8 @@ async def running(
         async with asyncio.timeout(_LISTEN_S):
             while not await _listens(port):
                 if process.returncode is not None:
-                    errors.seek(0)
-                    message = f"{module} ended with {process.returncode}: {errors.read(2000).decode()}"
+                    said = log.read_text(encoding="utf-8", errors="replace")[:2000]
+                    message = f"{module} ended with {process.returncode}: {said}"
                     raise RuntimeError(message)
                 await asyncio.sleep(_POLL_S)
         yield Child(process.pid, port)

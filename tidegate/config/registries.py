@@ -14,6 +14,8 @@ _HOST_PROBE = "probe"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
 """Of an endpoint, IPv6 addresses without their brackets included."""
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_PREFIX = re.compile(r"(?!.*/v2/?$)(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", re.ASCII)
+"""Of an endpoint: what a registry that shares its host with others has before /v2/."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 """Of a replica: it is a metric label and a word in denials."""
 
@@ -22,7 +24,7 @@ class ReplicaConfig(ConfigModel):
     """One regional copy of a registry, with an endpoint of its own."""
 
     endpoint: str
-    """`https://HOST[:PORT]`; `http://` only for loopback or with `plainHTTP`."""
+    """`https://HOST[:PORT][/PATH]`; `http://` only for loopback or with `plainHTTP`. /v2/ follows."""
     ca_file: str | None = None
     """PEM bundle that this replica's certificate chains to, in place of the system's."""
     plain_http: Annotated[bool, Field(alias="plainHTTP")] = False
@@ -43,8 +45,10 @@ class ReplicaConfig(ConfigModel):
         if parts.scheme not in {"http", "https"} or not parts.hostname or not _HOST_NAME.fullmatch(parts.hostname):
             message = "endpoint: write it like https://registry.example.com or https://registry.example.com:5000"
             raise ValueError(message)
-        if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
-            message = "endpoint: only scheme, host and port belong here (no path, no credentials)"
+        if not _PREFIX.fullmatch(parts.path) or parts.query or parts.fragment or parts.username is not None:
+            message = (
+                "endpoint: only scheme, host, port and a plain path belong here (no /v2, no query, no credentials)"
+            )
             raise ValueError(message)
         try:
             _ = parts.port

@@ -19,12 +19,12 @@ _PLACEHOLDER = "{path}"
 
 
 class Paths:
-    """The URLs of one replica, which may keep repositories under other names (`mirror/{path}`)."""
+    """The URLs of one replica, which may keep repositories under other names (`mirror/{path}`) and sit under a path."""
 
     def __init__(self, endpoint: URL, repository: str) -> None:
-        self._origin = str(endpoint.origin())
+        self._root = f"{endpoint.origin()}{endpoint.raw_path.rstrip('/')}/v2/"
         self._template = repository
-        self.base = URL(f"{self._origin}/v2/", encoded=True)
+        self.base = URL(self._root, encoded=True)
         """Where a registry says that it is one."""
 
     def repository(self, path: str) -> str:
@@ -40,11 +40,11 @@ class Paths:
         if digest_in(reference) is None and not _TAG.fullmatch(reference):
             message = f"neither a tag nor a digest: {reference[:64]!r}"
             raise ValueError(message)
-        return URL(f"{self._origin}/v2/{repository}/manifests/{reference}", encoded=True)
+        return URL(f"{self._root}{repository}/manifests/{reference}", encoded=True)
 
     def blob(self, repository: str, digest: Digest) -> URL:
         """`repository` as the replica calls it. Raises ValueError."""
-        return URL(f"{self._origin}/v2/{repository}/blobs/{parse_digest(digest)}", encoded=True)
+        return URL(f"{self._root}{repository}/blobs/{parse_digest(digest)}", encoded=True)
 
 
 def digest_in(reference: str) -> Digest | None:

@@ -163,3 +163,26 @@ async def test_a_small_blob_is_fetched_hashed_and_bounded(world: World) -> None:
         world.west.fault(lies={config: b"{}"})
         with pytest.raises(Mismatch):
             await west.blob(PATH, config, most=1 << 20)
+
+
+async def test_a_replica_may_sit_under_a_path(world: World) -> None:
+    async with RegistryDouble() as nobody:
+        asked = f"{nobody.url}/artifactory/docker"
+        config = parse(f"""
+apiVersion: tidegate.dev/v1alpha1
+kind: Config
+registries:
+  - host: r.example
+    replicas: {{under: {{endpoint: "{asked}/", repository: "mirror/{{path}}"}}}}
+""")
+        async with open_registries(config, metrics=world.metrics) as registries:
+            under = registries["r.example"].home
+            with pytest.raises(NotFound):
+                await under.manifest(PATH, AMD64.digest)
+            await under.has_blob(PATH, AMD64.config)
+            await under.probe()
+        assert [request.path for request in nobody.requests] == [
+            f"/artifactory/docker/v2/mirror/{PATH}/manifests/{AMD64.digest}",
+            f"/artifactory/docker/v2/mirror/{PATH}/blobs/{AMD64.config}",
+            "/artifactory/docker/v2/",
+        ]
