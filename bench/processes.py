@@ -74,8 +74,8 @@ async def running(
         async with asyncio.timeout(_LISTEN_S):
             while not await _listens(port):
                 if process.returncode is not None:
-                    said = log.read_text(encoding="utf-8", errors="replace")[:2000]
-                    message = f"{module} ended with {process.returncode}: {said}"
+                    said = await asyncio.to_thread(log.read_bytes)
+                    message = f"{module} ended with {process.returncode}: {said[:2000].decode(errors='replace')}"
                     raise RuntimeError(message)
                 await asyncio.sleep(_POLL_S)
         yield Child(process.pid, port)
