@@ -27,7 +27,7 @@ async def open_sources(
     opened: list[Source] = []
     try:
         for place, entry in enumerate(auth):
-            source = await _of_cloud(place, entry, hosts.host_of(endpoint), clock, timeouts)
+            source = await _of_cloud(place, entry, endpoint, clock, timeouts)
             opened.append(source or await _open(place, entry, clock, timeouts))
     except BaseException:
         for source in opened:
@@ -49,11 +49,15 @@ async def _open(place: int, entry: AuthConfig, clock: Callable[[], float], timeo
 
 
 async def _of_cloud(
-    place: int, entry: AuthConfig, host: str, clock: Callable[[], float], timeouts: Timeouts
+    place: int, entry: AuthConfig, endpoint: URL, clock: Callable[[], float], timeouts: Timeouts
 ) -> Source | None:
     """None for an entry that names no cloud."""
     if entry.azure is None and entry.ecr is None and entry.artifact_registry is None:
         return None
+    host = hosts.host_of(endpoint)
+    if endpoint.scheme != "https" and not hosts.is_local(host):
+        message = f"auth[{place}]: what a cloud gives goes over TLS only, and {host} is plain HTTP"
+        raise ConfigError(message)
     session = open_cloud_session(timeouts)
     try:
         if (config := entry.azure) is not None:

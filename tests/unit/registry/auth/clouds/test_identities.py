@@ -284,3 +284,12 @@ async def test_opening_asks_nobody(entry: Any, host: str, label: str) -> None:
     [source] = await open_sources(auth, endpoint=URL(f"https://{host}"), clock=lambda: 0.0, timeouts=Timeouts())
     assert source.label == label
     await source.aclose()
+
+
+@pytest.mark.parametrize(
+    "entry, host", [("azure", "r.azurecr.io"), ("ecr", ECR), ("artifactRegistry", DOCKER), ("azure", "10.0.0.1")]
+)
+async def test_what_a_cloud_gives_does_not_go_in_the_clear(entry: str, host: str) -> None:
+    auth = [AuthConfig.model_validate({entry: {}})]
+    with pytest.raises(ConfigError, match=r"^auth\[0\]: .*over TLS only"):
+        await open_sources(auth, endpoint=URL(f"http://{host}"), clock=lambda: 0.0, timeouts=Timeouts())
