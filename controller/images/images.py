@@ -147,7 +147,8 @@ class Images:
         self._checks.want(image, [entry for entry in known if is_proven(entry)])
 
     def _object_changed(self, name: str, old: ImageAvailability | None, new: ImageAvailability | None) -> None:
-        """Somebody deleted the object of an image in use: what it said has to be learned again."""
+        """Where somebody deleted the object of an image in use, what it said has to be learned again."""
+        self._objects.seen(name, new)
         if old is not None and new is None and self._inventory.uses(name):
             self._checks.drop(name)
             self._checks.want(self._inventory.image(name) or image_in(name, old.spec))

@@ -14,11 +14,12 @@ import structlog
 
 from controller.holding.gates import moment
 from controller.images.inventory import Inventory
+from controller.images.latest import Latest
 from controller.images.status import Known, is_over, is_proven, status_after
 from controller.workqueue import WorkQueue
 from tidegate.findings import ReplicaFinding
 from tidegate.kube.client import KubeClient
-from tidegate.kube.errors import AlreadyExists, NotFound
+from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import IMAGEAVAILABILITIES
 from tidegate.kube.shapes import ImageAvailability, Metadata, ReplicaAvailability
@@ -49,7 +50,7 @@ class Objects:
         most: int = MOST_OBJECTS,
     ) -> None:
         self._client = client
-        self._observed = observed
+        self._latest = Latest(observed)
         self._inventory = inventory
         self._registries = registries
         self._metrics = metrics
@@ -71,6 +72,10 @@ class Objects:
         else:
             self._queue.add_later(name, LINGER_S)
 
+    def seen(self, name: str, new: ImageAvailability | None) -> None:
+        """The local copy has changed."""
+        self._latest.seen(name, new)
+
     def review(self, name: str) -> None:
         """Look now, used or not."""
         self._queue.add(name)
@@ -83,9 +88,13 @@ class Objects:
     async def _write(self, name: str) -> None:
         """Make the object what it should be. Raises KubeError."""
         answers = dict(self._answers.get(name, {}))
-        observed = self._observed.get(name) or await self._create(name)
+        observed = self._latest.get(name) or await self._create(name)
         if observed is not None:
-            await self._update(observed, answers)
+            try:
+                await self._update(observed, answers)
+            except Conflict:
+                self._latest.doubt(name)
+                raise
         self._written(name, answers)
 
     async def _create(self, name: str) -> ImageAvailability | None:
@@ -94,26 +103,33 @@ class Objects:
         if image is None or self._is_full():
             return None
         fresh = ImageAvailability(metadata=Metadata(name=name), spec=image.spec)
+        made: ImageAvailability | None = None
         try:
-            return await self._client.create(IMAGEAVAILABILITIES, fresh)
+            made = await self._client.create(IMAGEAVAILABILITIES, fresh)
         except AlreadyExists:  # it is on its way to us
             with suppress(NotFound):
-                return await self._client.get(IMAGEAVAILABILITIES, name)
-        return None
+                made = await self._client.get(IMAGEAVAILABILITIES, name)
+        if made is not None:
+            self._latest.wrote(made)
+        return made
 
     async def _update(self, observed: ImageAvailability, answers: Mapping[str, ReplicaFinding]) -> None:
         name, now, version = observed.metadata.name, self._wall(), observed.metadata.resource_version
         known = self._known(observed, answers, now)
         status = status_after(observed.status, known, now=now)
-        with suppress(NotFound):
+        try:
             if is_over(status, now=now):
                 await self._client.delete(IMAGEAVAILABILITIES, name, resource_version=version)
             elif status is not observed.status:
-                await self._client.merge_patch(
-                    IMAGEAVAILABILITIES, name, {"status": difference(observed.status, status)},
-                    subresource="status", resource_version=version,
+                self._latest.wrote(
+                    await self._client.merge_patch(
+                        IMAGEAVAILABILITIES, name, {"status": difference(observed.status, status)},
+                        subresource="status", resource_version=version,
+                    )
                 )  # fmt: skip
                 self._tell(observed, {entry.name: entry for entry in status.replicas}, used=bool(known.uses))
+        except NotFound:  # the copy will show it
+            self._latest.doubt(name)
 
     def _known(self, observed: ImageAvailability, answers: Mapping[str, ReplicaFinding], now: datetime) -> Known:
         registry = self._registries.get(observed.spec.registry)
@@ -154,7 +170,7 @@ class Objects:
             self._answers.pop(name, None)
 
     def _is_full(self) -> bool:
-        full = len(self._observed) >= self._most
+        full = len(self._latest) >= self._most
         if full and not self._told_full:
             log.warning("images.too_many", most=self._most)
         self._told_full = full
