@@ -103,6 +103,8 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection, rece
                 for name, reflector in copies.reflectors()
             ]
             running.append(tasks.create_task(forever("follow configuration", live.follow()), name="configuration"))
+            tenants = copies.pull_secrets.run(lambda: live.now.config.pull_secret_namespaces)
+            running.append(tasks.create_task(forever("watch pull secrets", tenants), name="pull secrets"))
             running.append(tasks.create_task(forever("lead", candidate.run(leader.work)), name="lead"))
             running.append(tasks.create_task(_get_ready(copies, ready), name="get ready"))
             await stopping.wait()

@@ -13,6 +13,7 @@ from controller.images.mirror import ImageMirror
 from controller.mirror import Mirror
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Reflector
+from tidegate.pull_secrets import PullSecrets
 
 
 class Copies:
@@ -22,6 +23,8 @@ class Copies:
         self.pulls = Mirror(client)
         self.holds = HoldMirror(client)
         self.images = ImageMirror(client)
+        self.pull_secrets = PullSecrets(client)
+        """Followed on its own: what is not there yet is passed over, and nobody waits for it."""
 
     def reflectors(self) -> Iterator[tuple[str, Reflector[Any]]]:
         """All, each with its name."""

@@ -204,6 +204,7 @@ def _holds(desk: Desk, owners: OwnerMirror, images: Images) -> Holds:
         owners=owners,
         rules=rules_of(desk.config),
         checker=desk.checker,
+        tenant=desk.copies.pull_secrets.tenant,
         reports=Reports(desk.client, instance=socket.gethostname()[:128], wall=desk.wall, chance=desk.chance),
         on_finding=images.found,
         metrics=desk.metrics,
@@ -236,7 +237,11 @@ def _events(desk: Desk, *hurries: Hurries) -> list[Room]:
 
 def rules_of(config: Config) -> Rules:
     """By what the verdict on a held Pod is taken again."""
-    return Rules(compile_policy(config.policy), frozenset(registry.host for registry in config.registries))
+    return Rules(
+        compile_policy(config.policy),
+        frozenset(registry.host for registry in config.registries),
+        {registry.host: where for registry in config.registries if (where := registry.pull_secret_namespaces)},
+    )
 
 
 def settings_of(config: Config) -> Settings:

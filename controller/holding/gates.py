@@ -9,6 +9,7 @@ import msgspec
 
 from tidegate.kube.resources import key
 from tidegate.kube.shapes import REPLICA_GATE, ObjectReference, OwnerReference, Pod, Workload
+from tidegate.pull_secrets import wearer_of
 from tidegate.workload import MalformedObject, view
 
 
@@ -31,6 +32,8 @@ class Held:
     """Its controller."""
     active_deadline_s: int | None = None
     """The Pod's own `activeDeadlineSeconds`."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of those that it brings, its ServiceAccount's among them: the API server has copied them."""
 
     @property
     def owned(self) -> bool:
@@ -79,6 +82,7 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
         created=moment(metadata.creation_timestamp) or now,
         owner=next((one for one in metadata.owner_references if one.controller), None),
         active_deadline_s=pod.spec.active_deadline_seconds,
+        pull_secrets=wearer_of(seen, metadata.namespace).secrets,
     )
 
 

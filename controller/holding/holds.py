@@ -9,6 +9,7 @@ Guarantees:
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Never
 
@@ -18,7 +19,8 @@ from cachetools import LRUCache
 from controller.holding import words
 from controller.holding.gates import Held, MalformedObject, held_of, hold_limit_s
 from controller.holding.judge import Judged, Rules
-from controller.holding.polls import Checker, Polls
+from controller.holding.polls import Polls
+from controller.holding.questions import Questions, TenantsChecker, known_of
 from controller.holding.reports import Reports
 from controller.owners.mirror import OwnerMirror
 from controller.owners.states import is_superseded
@@ -30,7 +32,9 @@ from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import PODS
 from tidegate.kube.shapes import ImageAvailability, Namespace, Pod, Workload
 from tidegate.metrics import Metrics
+from tidegate.pull_secrets import Wearer
 from tidegate.reference import ImageReference
+from tidegate.registry.auth.tenants import NOBODY, Tenant
 
 log = structlog.get_logger()
 
@@ -58,7 +62,8 @@ class Holds:
         availabilities: Reflector[ImageAvailability],
         owners: OwnerMirror,
         rules: Rules,
-        checker: Checker,
+        checker: TenantsChecker,
+        tenant: Callable[[Wearer], Tenant] = lambda _: NOBODY,
         reports: Reports,
         on_finding: OnFinding,
         metrics: Metrics,
@@ -78,9 +83,9 @@ class Holds:
         self._wall = wall
         self._held: dict[str, Held] = {}
         self._waiting: dict[str, dict[str, None]] = {}
-        """Keys of the held Pods by image."""
+        """Keys of the held Pods by question, as all that follows: the image, unless who asks matters."""
         self._named: dict[str, set[str]] = {}
-        """Images that somebody waits for, by the name of what says where they run."""
+        """Questions that somebody waits for, by the name of what says where their images run."""
         self._known: dict[str, ImageFinding] = {}
         self._lagged: dict[str, ImageFinding] = {}
         """What an image first lacked while somebody waited for it."""
@@ -89,7 +94,8 @@ class Holds:
         self._overdue: set[str] = set()
         self._told_owners: LRUCache[str, None] = LRUCache(_OWNERS_REMEMBERED)
         """Owners that were told what their Pods wait for; the API server, too, keeps each Event only once."""
-        self._polls = Polls(checker, found=self._found, clock=clock, chance=chance)
+        self._questions = Questions(checker, rules=rules, tenant=tenant)
+        self._polls = Polls(self._questions, found=self._found, clock=clock, chance=chance)
         self._queue = WorkQueue("held pods", self._look, workers=RELEASERS, chance=chance)
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
@@ -111,7 +117,7 @@ class Holds:
 
     def awaits(self, image: str) -> bool:
         """Whether a held Pod needs this image."""
-        return image in self._waiting
+        return image in {self._questions.image(question) for question in self._waiting}
 
     def hurry(self, name: str, *, digest: str | None, tag: str | None) -> int:
         """Something is said to have come to `name` (`domain/path`): see `Polls.hurry`."""
@@ -132,7 +138,7 @@ class Holds:
         if held is None:
             return
         self._held[key] = held
-        self._wait_for(held.key, before.images if before else (), held.images)
+        self._wait_for(held.key, before, held)
         self._metrics.held_pods.set(len(self._held))
         self._queue.add(key)
 
@@ -156,13 +162,14 @@ class Holds:
                 self._queue.add(key)
 
     def _found(self, finding: ImageFinding, reference: ImageReference) -> None:
-        image = finding.image
-        before, self._known[image] = self._known.get(image), finding
+        question = finding.image
+        before, self._known[question] = self._known.get(question), finding
         if finding.finding is not Finding.OK:
-            self._lagged.setdefault(image, finding)
-        self._on_finding(finding, reference)
+            self._lagged.setdefault(question, finding)
+        if self._questions.is_for_all(finding):
+            self._on_finding(replace(finding, image=self._questions.image(question)), reference)
         if before is None or (before.finding, before.known_before) != (finding.finding, finding.known_before):
-            for key in self._waiting.get(image, ()):
+            for key in self._waiting.get(question, ()):
                 self._queue.add(key)
 
     # What follows
@@ -177,7 +184,9 @@ class Holds:
             return
         namespace = self._namespaces.objects.get(held.namespace)
         labels = namespace.metadata.labels if namespace else {}
-        judged = self._rules.judge(held, labels, self._known, self._availabilities.objects)
+        judged = self._rules.judge(
+            held, labels, known_of(self._questions.of(held), self._known), self._availabilities.objects
+        )
         waited_s = (self._wall() - held.created).total_seconds()
         if judged.mode is not Mode.ENFORCE:
             note = words.lifted(waited_s, judged.mode.value)
@@ -265,37 +274,41 @@ class Holds:
             self._reports.tell(held.reference, reason=reason, action=action, note=note, warning=warning)
 
     def _lag_of(self, held: Held) -> ImageFinding | None:
-        return next((self._lagged[image] for image in held.images if image in self._lagged), None)
+        questions = self._questions.of(held).values()
+        return next((self._lagged[question] for question in questions if question in self._lagged), None)
 
     def _forget(self, held: Held) -> None:
         del self._held[held.key]
         self._said.pop(held.key, None)
         self._overdue.discard(held.key)
-        self._wait_for(held.key, held.images, ())
+        self._wait_for(held.key, held, None)
         self._metrics.held_pods.set(len(self._held))
         self._metrics.held_pods_overdue.set(len(self._overdue))
 
-    def _wait_for(self, key: str, before: tuple[str, ...], now: tuple[str, ...]) -> None:
+    def _wait_for(self, key: str, before: Held | None, now: Held | None) -> None:
         """A Pod waited for some images, and now waits for others."""
-        for image in now:
-            if image not in self._waiting and (name := self._rules.object_of(image)) is not None:
-                self._named.setdefault(name, set()).add(image)
-            self._waiting.setdefault(image, {})[key] = None
+        questions = {} if now is None else self._questions.of(now)
+        for image, question in questions.items():
+            if question not in self._waiting and (name := self._rules.object_of(image)) is not None:
+                self._named.setdefault(name, set()).add(question)
+            self._waiting.setdefault(question, {})[key] = None
             if (reference := self._rules.reference(image)) is not None:
-                self._polls.want(image, reference)
-        for image in set(before) - set(now):
-            keys = self._waiting.get(image, {})
+                self._polls.want(question, reference)
+        asked = {} if before is None else self._questions.of(before)
+        for question in set(asked.values()) - set(questions.values()):
+            keys = self._waiting.get(question, {})
             keys.pop(key, None)
             if not keys:
-                self._waiting.pop(image, None)
-                self._known.pop(image, None)
-                self._lagged.pop(image, None)
-                self._polls.drop(image)
-                self._forget_name(image)
+                self._stop_asking(question)
 
-    def _forget_name(self, image: str) -> None:
-        name = self._rules.object_of(image)
-        if name is not None and (images := self._named.get(name)) is not None:
-            images.discard(image)
-            if not images:
+    def _stop_asking(self, question: str) -> None:
+        self._waiting.pop(question, None)
+        self._known.pop(question, None)
+        self._lagged.pop(question, None)
+        self._polls.drop(question)
+        name = self._rules.object_of(self._questions.image(question))
+        self._questions.drop(question)
+        if name is not None and (questions := self._named.get(name)) is not None:
+            questions.discard(question)
+            if not questions:
                 del self._named[name]

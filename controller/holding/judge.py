@@ -1,7 +1,7 @@
 """The whole verdict on a held Pod, taken again from the namespace's policy and what is known of its images. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from controller.holding.gates import Held
@@ -30,6 +30,15 @@ class Rules:
 
     policy: Policy
     hosts: frozenset[str]
+    pull_secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The namespaces whose Pods' own pull secrets count, by host."""
+
+    def pull_secrets_count(self, image: str, namespace: str) -> bool:
+        """Whether what a replica tells of an image depends on who asks."""
+        if not self.pull_secrets:
+            return False
+        reference = self.reference(image)
+        return reference is not None and namespace in self.pull_secrets.get(reference.domain, frozenset())
 
     def reference(self, image: str) -> ImageReference | None:
         """What a replica can be asked about; None for what is no reference, or of a registry that is not listed."""

@@ -173,6 +173,10 @@ class Volume(Shape, frozen=True):
     image: ImageVolume | None = None
 
 
+class LocalObjectReference(Shape, frozen=True):
+    name: str = ""
+
+
 class PodSpec(Shape, frozen=True):
     containers: list[Container] = []
     init_containers: list[Container] = []
@@ -181,6 +185,7 @@ class PodSpec(Shape, frozen=True):
     node_selector: dict[str, str] = {}
     tolerations: list[Toleration] = []
     scheduling_gates: list[SchedulingGate] = []
+    image_pull_secrets: list[LocalObjectReference] = []
     active_deadline_seconds: int | None = None
 
 

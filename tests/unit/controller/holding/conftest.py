@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,6 +29,7 @@ from tidegate.kube.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, PREPULL
 from tidegate.kube.shapes import REPLICA_GATE, RETRIED_ANNOTATION
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
+from tidegate.pull_secrets import PullSecrets
 from tidegate.reference import ImageReference
 from tidegate.registry.client import ReplicaClient
 from tidegate.replicas import RegistryReplicas, Replica
@@ -158,8 +159,10 @@ class Cluster:
         await self.client.merge_patch(PODS, name, patch, namespace="default")
 
     @asynccontextmanager
-    async def controlled(self, policy: Policy = ENFORCED, *, checker: Checker | None = None) -> AsyncIterator[Holds]:
-        """The holding half runs while the context lasts."""
+    async def controlled(
+        self, policy: Policy = ENFORCED, *, checker: Checker | None = None, pull_secrets: Iterable[str] = ()
+    ) -> AsyncIterator[Holds]:
+        """The holding half runs while the context lasts. `pull_secrets`: the namespaces where they count."""
         mirror, chance = HoldMirror(self.client), random.Random(0)  # noqa: S311  repeatable jitter
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(reflector.run(), name=name) for name, reflector in mirror.reflectors()]
@@ -168,7 +171,9 @@ class Cluster:
             running += [tasks.create_task(one.run(), name="owners") for one in workloads.values()]
             for one in workloads.values():
                 await one.synced.wait()
-            holds_rules = Rules(policy, frozenset({HOST}))
+            tenants, listed = PullSecrets(self.client), frozenset(pull_secrets)
+            running.append(tasks.create_task(tenants.run(lambda: listed), name="pull secrets"))
+            holds_rules = Rules(policy, frozenset({HOST}), {HOST: listed} if listed else {})
             owners = OwnerMirror(mirror.replicasets, workloads)
             placed, prepulls = ImageMirror(self.client).placed, Reflector(self.client, PREPULLS)
             running += [tasks.create_task(one.run(), name="uses") for one in (placed, prepulls)]
@@ -199,6 +204,7 @@ class Cluster:
                 owners=owners,
                 rules=holds_rules,
                 checker=checker or self.replicas,
+                tenant=tenants.tenant,
                 reports=Reports(self.client, instance="test", wall=self.wall, chance=chance),
                 on_finding=images.found,
                 metrics=self.metrics,
