@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tidegate.completeness.flight import Flights
 from tidegate.completeness.memory import Memory, PresenceKey
-from tidegate.completeness.source import Source
+from tidegate.completeness.source import Source, Tally
 from tidegate.completeness.walk import NO_COST, Presence, PullCost, measure, walk
 from tidegate.findings import FAILURES, Finding, ReplicaFinding
 from tidegate.reference import Digest
@@ -135,12 +135,30 @@ class Looks:
 
     async def _walk(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Presence:
         registry, _, repository, digest = key
-        presence = await walk(_as(replica, asker), repository, digest, platforms=self._platforms, count=True)
+        presence = await self._still_lacking(replica, asker, key)
+        if presence is None:
+            presence = await walk(_as(replica, asker), repository, digest, platforms=self._platforms, count=True)
+            self.memory.learn_count(key, presence)
         if presence.finding is Finding.OK or _may_be_told(replica, repository, asker):
             self.memory.learn(key, presence)  # others do not believe a 404 that was told to who may never have read
         if presence.cost is not NO_COST and not presence.missing.manifests:
             self.memory.learn_cost((registry, repository, digest), presence.cost)
         return presence
+
+    async def _still_lacking(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Presence | None:
+        """What was counted a moment ago, if one of the blobs that lacked then still does: that is proof enough.
+
+        So an image of thirty layers that many wait for costs one request a look, not thirty-two.
+        """
+        before = self.memory.counted(key)
+        if before is None or before.missing.manifests or not before.lacking:
+            return None
+        source = Tally(_as(replica, asker))
+        try:
+            arrived = await source.has_blob(key[2], Digest(before.lacking[-1]))
+        except RegistryError:  # the walk tells it better
+            return None
+        return None if arrived else replace(before, requests=source.requests)
 
     async def _name(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Digest | RegistryError:
         _, _, repository, name = key

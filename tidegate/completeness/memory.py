@@ -4,6 +4,7 @@
   proved not to have whole, for seconds, so that its arrival is seen; a failure is never remembered.
 - That an image was complete before, on the replicas that count, outlives that by days: policy lets a failure pass
   with it. Proof of the contrary ends it.
+- What a whole walk found missing is kept a little longer, not as a fact, but to know what to ask for first.
 - A tag is where it points for a moment only.
 
 Everything is bounded in bytes (estimates of what CPython takes), the least recently used goes first.
@@ -43,6 +44,8 @@ class MemorySettings:
     """A blob that a registry garbage-collects is noticed no later than this by what does not look afresh."""
     absent_s: float = 3.0
     """At most 5: so long a review may deny what has just arrived."""
+    recount_s: float = 10.0
+    """So long it is enough that one blob is still missing; then all are counted again."""
     tag_s: float = 1.0
     """So long a moved tag is judged by what it was."""
     complete_bytes: int = 32 << 20
@@ -64,6 +67,9 @@ class Memory:
         self._proven: TTLCache[PresenceKey, Presence] = TTLCache(
             small, limits.absent_s, timer=timer, getsizeof=_presence_bytes
         )
+        self._counted: TTLCache[PresenceKey, Presence] = TTLCache(
+            small, limits.recount_s, timer=timer, getsizeof=_presence_bytes
+        )
         self._tags: TTLCache[PresenceKey, Digest] = TTLCache(small, limits.tag_s, timer=timer, getsizeof=_text_bytes)
         self._before: TTLCache[ImageKey, bool] = TTLCache(small, _BEFORE_S, timer=timer, getsizeof=_entry_bytes)
         self._costs: LRUCache[ImageKey, PullCost] = LRUCache(small, getsizeof=_entry_bytes)
@@ -82,9 +88,19 @@ class Memory:
         if presence.finding is Finding.OK:
             _put(self._complete, key, presence)
             self._proven.pop(key, None)
+            self._counted.pop(key, None)
         else:
             self._complete.pop(key, None)
             _put(self._proven, key, presence)
+
+    def counted(self, key: PresenceKey) -> Presence | None:
+        """What a whole walk found missing a while ago. No proof of anything now."""
+        return self._counted.get(key)
+
+    def learn_count(self, key: PresenceKey, presence: Presence) -> None:
+        """Keep what a whole walk found missing, if it found what is."""
+        if presence.finding is Finding.INCOMPLETE:
+            _put(self._counted, key, presence)
 
     def forget(self, key: PresenceKey) -> None:
         """It is not complete any more, or nobody says so any more; what was proven a moment ago stays."""
