@@ -130,7 +130,16 @@ async def _controlled(
         }  # fmt: skip
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         kubeconfig = api.kubeconfig(folder / "kubeconfig")
-        arguments = ("--config", str(config), "--kubeconfig", str(kubeconfig), "--metrics-port", str(port), "--namespace", "default")
+        arguments = (
+            "--config",
+            str(config),
+            "--kubeconfig",
+            str(kubeconfig),
+            "--metrics-port",
+            str(port),
+            "--namespace",
+            "default",
+        )
         async with running(
             "controller", arguments, port=port, core=cores.server, log=folder / "controller.log"
         ) as child:
