@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidegate.findings import Mode
-from tidegate.policy import EFFECTIVE_MODE_LABEL, NAME_LABEL
+from tidegate.policy import BREAK_GLASS_LABEL, EFFECTIVE_MODE_LABEL, NAME_LABEL, Operator
 
 Object = dict[str, Any]
 """An API object or a part of one, as its JSON has it."""
@@ -54,15 +54,19 @@ def all_namespaces(own: str) -> Object:
     return {"matchExpressions": [_named(own)]}
 
 
-def in_mode(modes: Iterable[Mode], *, unlabelled: Mode, own: str) -> Object:
-    """A selector of namespaces in one of these modes; those that have no label yet count as in `unlabelled`."""
+def in_mode(modes: Iterable[Mode], *, unlabelled: Mode, own: str, glass: Operator | None = None) -> Object:
+    """A selector of namespaces in one of these modes; those that have no label yet count as in `unlabelled`.
+
+    `glass`: besides, whether they carry the label of an emergency, of whatever value.
+    """
     chosen = set(modes)
     if unlabelled in chosen:
         others = sorted(mode.value for mode in set(Mode) - chosen)
         by_mode: Mapping[str, Any] = {"key": EFFECTIVE_MODE_LABEL, "operator": "NotIn", "values": others}
     else:
         by_mode = {"key": EFFECTIVE_MODE_LABEL, "operator": "In", "values": sorted(mode.value for mode in chosen)}
-    return {"matchExpressions": [_named(own), dict(by_mode)]}
+    in_emergency = [] if glass is None else [{"key": BREAK_GLASS_LABEL, "operator": glass.value}]
+    return {"matchExpressions": [_named(own), dict(by_mode), *in_emergency]}
 
 
 def _named(own: str) -> Object:

@@ -1,13 +1,16 @@
 """Whom the API server asks about what: the two webhook configurations.
 
-Enforcing namespaces fail closed and all others open, so there are two validating entries; `/mutate` may be passed over,
-as `/validate` refuses what was not gated.
+Enforcing namespaces fail closed and all others open, so there are two validating entries, and a third for enforcing
+ones in an emergency: the API server itself opens those, also when neither webhook nor controller is there to see the
+label. `/mutate` may be passed over, as `/validate` refuses what was not gated.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from tidegate.admission.matching import EPHEMERAL, PODS, Object, all_namespaces, in_mode, resource_rules, rule
 from tidegate.findings import Mode
+from tidegate.policy import Operator
 from tidegate.workload.places import PRESETS, GroupKind, Places
 
 NAME = "tidegate"
@@ -39,22 +42,21 @@ def webhook_configurations(
             "objectSelector": {},
         }
 
-    others = [mode for mode in Mode if mode is not Mode.ENFORCE]
-    validating = [
-        {
-            "name": "enforce.tidegate.dev",
-            "failurePolicy": "Fail",
-            **asked("/validate/enforce"),
-            "namespaceSelector": in_mode([Mode.ENFORCE], unlabelled=unlabelled, own=own),
+    def validating(name: str, path: str, on_failure: str, namespaces: Object) -> Object:
+        return {
+            "name": f"{name}.tidegate.dev",
+            "failurePolicy": on_failure,
+            **asked(path),
+            "namespaceSelector": namespaces,
             "rules": [*resource_rules(PODS, EPHEMERAL), *_custom(custom)],
-        },
-        {
-            "name": "other.tidegate.dev",
-            "failurePolicy": "Ignore",
-            **asked("/validate/other"),
-            "namespaceSelector": in_mode(others, unlabelled=unlabelled, own=own),
-            "rules": [*resource_rules(PODS, EPHEMERAL), *_custom(custom)],
-        },
+        }
+
+    enforcing, others = [Mode.ENFORCE], [mode for mode in Mode if mode is not Mode.ENFORCE]
+    namespaces = partial(in_mode, unlabelled=unlabelled, own=own)
+    entries = [
+        validating("enforce", "/validate/enforce", "Fail", namespaces(enforcing, glass=Operator.DOES_NOT_EXIST)),
+        validating("break-glass", "/validate/other", "Ignore", namespaces(enforcing, glass=Operator.EXISTS)),
+        validating("other", "/validate/other", "Ignore", namespaces(others)),
     ]
     mutating = {
         "name": "mutate.tidegate.dev",
@@ -64,7 +66,7 @@ def webhook_configurations(
         "namespaceSelector": all_namespaces(own),
         "rules": [*resource_rules(PODS), *_custom(custom)],
     }
-    return [_configuration("Validating", validating), _configuration("Mutating", [mutating])]
+    return [_configuration("Validating", entries), _configuration("Mutating", [mutating])]
 
 
 def _custom(kinds: Mapping[GroupKind, Places]) -> list[Object]:

@@ -13,10 +13,10 @@ from tidegate.workload.places import BUILT_IN, PRESETS
 LABELS = [None, *Mode]
 
 
-def matches(selector: Mapping[str, Any], name: str, label: str | None) -> bool:
-    labels = {NAME_LABEL: name} | ({} if label is None else {EFFECTIVE_MODE_LABEL: label})
+def matches(selector: Mapping[str, Any], name: str, label: str | None, **more: str) -> bool:
+    labels = {NAME_LABEL: name, **more} | ({} if label is None else {EFFECTIVE_MODE_LABEL: label})
     requirements = (
-        Requirement(one["key"], Operator(one["operator"]), frozenset(one["values"]))
+        Requirement(one["key"], Operator(one["operator"]), frozenset(one.get("values", ())))
         for one in selector["matchExpressions"]
     )
     return Selector(requirements=tuple(requirements)).matches(labels)
@@ -40,6 +40,16 @@ def test_a_namespace_without_a_label_counts_as_the_policys_mode(label: str | Non
         and matches(one["spec"]["matchResources"]["namespaceSelector"], "shop", label)
     ]
     assert bindings == [f"tidegate-static-findings-{label or unlabelled}"]
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("unlabelled", [*Mode])
+def test_glass_is_broken_with_nobody_there_to_see_it(label: str | None, unlabelled: Mode) -> None:
+    validating, _ = webhook_configurations(unlabelled, own="tidegate", authority="")
+    glass = {"tidegate.dev/break-glass": "on-call"}
+    (hook,) = [one for one in validating["webhooks"] if matches(one["namespaceSelector"], "shop", label, **glass)]
+    assert hook["failurePolicy"] == "Ignore"
+    assert hook["clientConfig"]["service"]["path"] == "/validate/other"
 
 
 @pytest.mark.parametrize("name", ["kube-system", "kube-node-lease", "calico-system", "gate", *EXCLUDED_NAMESPACES])

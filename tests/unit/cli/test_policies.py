@@ -50,7 +50,7 @@ def test_webhook_configurations_come_with_a_ca(config: Path, tmp_path: Path) -> 
     hooks += documents["MutatingWebhookConfiguration"]["webhooks"]
     assert {hook["clientConfig"]["caBundle"] for hook in hooks} == {"UEVN"}
     assert {hook["clientConfig"]["service"]["namespace"] for hook in hooks} == {"gate"}
-    assert [hook["failurePolicy"] for hook in hooks] == ["Fail", "Ignore", "Ignore"]
+    assert [hook["failurePolicy"] for hook in hooks] == ["Fail", "Ignore", "Ignore", "Ignore"]
 
 
 @pytest.mark.parametrize(
