@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from tidegate.admission import webhook_configurations
+from tidegate.availability import name_of, spec_of
 from tidegate.findings import Mode
+from tidegate.reference import ImageReference
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import build_image
 from tidegate.testing.ports import free_port
@@ -212,3 +214,37 @@ async def test_a_namespace_and_what_is_in_it_come_in_one_apply(cluster: Cluster)
                 await cluster.apply(both)
             else:
                 assert "malformed: UPPER" in await cluster.refused(both)
+
+
+async def test_twenty_pods_that_ran_come_back_and_a_twenty_first_does_not(cluster: Cluster, tmp_path: Path) -> None:
+    """By tags that home does not even know: what an owner makes anew is let in where it ran, and nothing else is."""
+    texts = [f"r.example/app{number}:1" for number in range(20)]
+    for text in texts:
+        await runs_in_shop(cluster, text)
+    back = [await cluster.apply(owned(f"back{number}", text)) for number, text in enumerate(texts)]
+    assert [images(made) for made in back] == [[text] for text in texts]
+    assert not any("schedulingGates" in made["spec"] for made in back)
+    assert "not-pinned" in await cluster.refused(owned("more", "r.example/app20:1"))
+    assert "not-pinned" in await cluster.refused(pod("alone", texts[0]))
+    assert "not-pinned" in await cluster.refused(deployment("copy", texts[0]))
+    assert "kube.watch_failed" not in (tmp_path / "log").read_text(), "its Role is too small"
+
+
+def owned(name: str, *images: str) -> dict[str, Any]:
+    """A Pod as a ReplicaSet makes it."""
+    made = pod(name, *images)
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "0000", "controller": True}
+    return {**made, "metadata": {**made["metadata"], "ownerReferences": [owner]}}
+
+
+async def runs_in_shop(cluster: Cluster, text: str) -> None:
+    """What the controller writes of an image that runs there."""
+    of = spec_of(ImageReference.parse(text), text)
+    document = {
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "ImageAvailability", "metadata": {"name": name_of(of)},
+        "spec": {"registry": of.registry, "repository": of.repository, "tag": of.tag, "image": of.image},
+    }  # fmt: skip
+    await cluster.apply(document)
+    status = {"status": {"namespaces": [{"name": "shop", "since": "2026-11-24T12:00:00Z"}]}}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+    await cluster.kubectl("patch", "imageavailabilities", name_of(of), *patch)
