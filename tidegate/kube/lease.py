@@ -37,6 +37,9 @@ from tidegate.kube.shapes import Lease, LeaseSpec, Metadata
 
 log = structlog.get_logger()
 
+_LEAST_S = 0.01
+"""Sleeps that a clock can tell."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -164,7 +167,13 @@ class Candidate:
                 log.warning("lease.not_asked", lease=self._name, error=str(exc))
             if term is not None:
                 return term
-            await asyncio.sleep(self._timing.retry_s * self._chance.uniform(0.4, 0.8))
+            await asyncio.sleep(self._until_next_look())
+
+    def _until_next_look(self) -> float:
+        """Seconds; a look at the moment when the lease is over if nobody renews it."""
+        pause = self._timing.retry_s * self._chance.uniform(0.4, 0.8)
+        over = self._seen.at + self._duration_s(self._seen.spec) - self._clock() if self._seen is not None else 0.0
+        return min(pause, max(over, _LEAST_S)) if over > 0 else pause
 
     async def _try(self) -> Term | None:
         lease = await self._read()

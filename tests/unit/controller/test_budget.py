@@ -49,6 +49,13 @@ def test_one_pull_cannot_be_granted_twice() -> None:
     assert budget.in_flight == 1
 
 
+def test_nothing_is_granted_before_it_opens_though_costs_may_be_asked_for() -> None:
+    budget = Budget(Limits(in_flight=2, rate=20.0, burst=10), now=100.0, opens_at=125.0)
+    assert (budget.wait(5, 101.0), budget.wait_to_ask(5, 101.0)) == (24.0, 0.0)
+    assert not budget.grant("a", 5, 124.9)
+    assert budget.grant("a", 5, 125.0)
+
+
 def test_adopted_pulls_count_and_a_drained_bucket_begins_with_nothing() -> None:
     budget = Budget(Limits(in_flight=2, rate=20.0, burst=10), now=100.0)
     budget.drain(100.0)

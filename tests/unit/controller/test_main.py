@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from controller.__main__ import main
@@ -14,6 +15,7 @@ from controller.budget import Limits
 from controller.leading import settings_of
 from tidegate.config import parse
 from tidegate.testing.apiserver import ApiServerDouble
+from tidegate.testing.ports import free_port
 
 CONFIG = """
 apiVersion: tidegate.dev/v1alpha1
@@ -117,3 +119,64 @@ async def test_it_releases_whom_nothing_holds_and_keeps_the_keys(tmp_path: Path,
         process.send_signal(signal.SIGTERM)
         await lines_until(process, "controller.stopped")
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_changed_file_is_taken_in_place_and_a_wrong_one_is_not(tmp_path: Path, eventually: Any) -> None:
+    file, enforced = tmp_path / "config.yaml", CONFIG + "policy: {mode: enforce}\n"
+    file.write_text(enforced)
+    gated = {
+        "containers": [{"name": "c", "image": "registry.test/a@sha256:" + "a" * 64}],
+        "schedulingGates": [{"name": "tidegate.dev/replica"}],
+    }
+    metadata = {"name": "p", "namespace": "default"}
+    port = free_port()
+    async with ApiServerDouble() as api, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+
+        async def readyz() -> str:
+            async with http.get("/readyz?verbose") as answer:
+                return await answer.text()
+
+        api.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": gated}, plural="pods")
+        kubeconfig = str(api.kubeconfig(tmp_path / "kubeconfig"))
+        process = await controller(
+            "--config", str(file), "--kubeconfig", kubeconfig, "--namespace", "kube-node-lease",
+            "--metrics-port", str(port),
+        )  # fmt: skip
+        await lines_until(process, "leader.working")
+        await eventually(lambda: api.objects("events.k8s.io", "events"))
+        file.write_text("odd: 1")
+        assert "odd: unknown key" in (await lines_until(process, "config.refused"))[-1]
+        assert "[-]config " in await readyz()
+        assert "[+]leadership ok (leader)" in await readyz()
+        assert "schedulingGates" in api.objects("", "pods")[0]["spec"], "the old one is in force"
+        file.write_text(CONFIG + "policy: {mode: audit}\n")
+        await lines_until(process, "leader.working")
+        await eventually(lambda: "schedulingGates" not in api.objects("", "pods")[0]["spec"])
+        assert "[+]config ok" in await readyz()
+        assert api.objects("coordination.k8s.io", "leases")[0]["spec"]["leaseTransitions"] == 0, "the same lease"
+        process.send_signal(signal.SIGTERM)
+        await lines_until(process, "controller.stopped")
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_stand_by_is_ready_writes_nothing_and_takes_over(tmp_path: Path, eventually: Any) -> None:
+    file, port = tmp_path / "config.yaml", free_port()
+    file.write_text(CONFIG)
+    async with ApiServerDouble() as api, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        kubeconfig = str(api.kubeconfig(tmp_path / "kubeconfig"))
+        arguments = ["--config", str(file), "--kubeconfig", kubeconfig, "--namespace", "kube-node-lease"]
+        one = await controller(*arguments)
+        await lines_until(one, "leader.working")
+        two = await controller(*arguments, "--metrics-port", str(port))
+        await lines_until(two, "controller.ready")
+        async with http.get("/readyz?verbose") as answer:
+            assert (answer.status, "[+]leadership ok (stand-by)" in await answer.text()) == (200, True)
+        one.send_signal(signal.SIGTERM)
+        await lines_until(one, "controller.stopped")
+        assert await asyncio.wait_for(one.wait(), 10) == 0
+        await lines_until(two, "leader.working")
+        api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}, plural="nodes")
+        await eventually(lambda: api.objects("tidegate.dev", "nodepulls"))
+        two.send_signal(signal.SIGTERM)
+        await lines_until(two, "controller.stopped")
+        assert await asyncio.wait_for(two.wait(), 10) == 0

@@ -5,7 +5,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -128,6 +129,41 @@ async def test_a_token_goes_along_and_a_wrong_one_is_unauthorized() -> None:
         async with KubeClient(plain(api.url, token="wrong")) as client:
             with pytest.raises(Unauthorized):
                 await client.get(NAMESPACES, "default")
+
+
+async def test_a_watch_that_was_just_left_is_closed_with_the_client() -> None:
+    """TLS says goodbye in steps, and this server never answers it."""
+    ca, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    ca.configure_trust(trusting)
+    taken: list[asyncio.StreamWriter] = []
+
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        cast("asyncio.ReadTransport", writer.transport).pause_reading()
+        taken.append(writer)
+
+    server = await asyncio.start_server(busy, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    before = open_sockets()
+    async with KubeClient(plain(f"https://127.0.0.1:{port}", context=trusting)) as client:
+        watch = asyncio.create_task(anext(client.watch(NODES, resource_version="1")))
+        while not taken:  # noqa: ASYNC110  a loopback request
+            await asyncio.sleep(0)
+        watch.cancel()
+        await asyncio.wait([watch])
+    assert open_sockets() == before + 1, "the server's"
+    taken[0].transport.abort()
+    server.close()
+    await asyncio.sleep(0.02)  # the server's transports' own last steps
+
+
+def open_sockets() -> int:
+    return sum(
+        path.readlink().name.startswith("socket:") for path in Path("/proc/self/fd").iterdir() if path.is_symlink()
+    )
 
 
 async def test_tls_is_verified() -> None:
