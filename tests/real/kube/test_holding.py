@@ -171,6 +171,6 @@ async def test_everything_that_the_shape_can_say_is_kept(client: KubeClient, gua
     patched = await client.merge_patch(IMAGEAVAILABILITIES, name, {"status": status}, subresource="status")
     assert patched.status == status
     header, row = guarded.kubectl("get", "ia", name).splitlines()
-    assert header.split() == ["NAME", "IMAGE", "CHANGED", "AGE"]
+    assert header.split() == ["NAME", "IMAGE", "COMPLETE", "ON", "MISSING", "ON", "UNUSED", "CHANGED", "AGE"]
     assert row.split()[:2] == [name, IMAGE]
     await client.delete(IMAGEAVAILABILITIES, name)
