@@ -142,6 +142,21 @@ async def test_it_pulls_as_many_at_once_as_the_file_lets_the_controller_grant(cl
         await cluster.until(lambda plan: [each.phase for each in plan.status.images] == [Phase.PULLING] * 2)
 
 
+async def test_a_changed_file_is_taken_in_place(cluster: Cluster) -> None:
+    file = cluster.folder / "config.yaml"
+    file.write_text(CONFIG.replace("registry.test", "other.test"))
+    async with cluster.agent() as process:
+        await cluster.plan(granted("g1"))
+        assert "not a listed registry" in (await cluster.until_phase(Phase.FAILED)).message
+        file.write_text(CONFIG)
+        assert process.stderr is not None
+        async with asyncio.timeout(WITHIN_S):
+            while b"config.reloaded" not in await process.stderr.readline():
+                pass
+        await cluster.plan(granted("g2"))
+        assert (await cluster.until_phase(Phase.PRESENT)).grant == "g2"
+
+
 async def test_a_throttled_pull_waits_for_its_next_grant(cluster: Cluster) -> None:
     cluster.replica.fault(answers=(Answer(status=429, path="/blobs/"),))
     async with cluster.agent():
