@@ -175,6 +175,8 @@ def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False) -> 
     }
     if decision.grandfathered:
         annotations["grandfathered"] = texts.grandfathered(decision)
+    if said := texts.exemption(decision):
+        annotations["exemption"] = said
     refused = decision.verdict is Verdict.DENY or (decision.verdict is Verdict.HOLD and not held)
     if refused and mode is Mode.ENFORCE:
         status = Status(message=texts.denial(decision))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tidegate.policy import Holding, Subject
+from tidegate.policy import Holding, Subject, exempt_reason
 from tidegate.workload import (
     GroupKind,
     ImageUse,
@@ -51,6 +51,7 @@ def subject_of(seen: WorkloadView, review: Review) -> Subject:
         namespace=review.namespace,
         user=review.user_info.username,
         labels=seen.labels if seen.template is None else seen.template_labels,
+        exempt_reason=exempt_reason(seen.annotations if seen.template is None else seen.template_annotations),
         holding=_holding(seen, owner, review),
         owned_pod=is_born(seen, review) and owner is not None,
     )

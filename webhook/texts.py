@@ -51,6 +51,12 @@ def grandfathered(decision: Decision) -> str:
     return _listed([finding for finding, _ in decision.judged if finding.image in decision.grandfathered])
 
 
+def exemption(decision: Decision) -> str:
+    """The reasons why images were not judged, each once, as far as they fit."""
+    said = dict.fromkeys(one.detail for one, _ in decision.judged if one.finding is Finding.EXEMPT and one.detail)
+    return _middle(printable("; ".join(said)), IMAGES_LIMIT)
+
+
 def _listed(findings: Sequence[ImageFinding]) -> str:
     parts: list[str] = []
     room = IMAGES_LIMIT - _REST_ROOM

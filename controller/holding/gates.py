@@ -9,6 +9,7 @@ import msgspec
 
 from tidegate.kube.resources import key
 from tidegate.kube.shapes import REPLICA_GATE, ObjectReference, OwnerReference, Pod, Workload
+from tidegate.policy import exempt_reason
 from tidegate.pull_secrets import wearer_of
 from tidegate.workload import MalformedObject, view
 
@@ -23,6 +24,7 @@ class Held:
     uid: str
     resource_version: str
     labels: Mapping[str, str]
+    exempt_reason: str
     images: tuple[str, ...]
     """Each once, as the Pod writes them."""
     gates: tuple[str, ...]
@@ -77,6 +79,7 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
         uid=metadata.uid,
         resource_version=metadata.resource_version,
         labels=metadata.labels,
+        exempt_reason=exempt_reason(metadata.annotations),
         images=tuple(dict.fromkeys(use.image for use in seen.images)),
         gates=gates,
         created=moment(metadata.creation_timestamp) or now,

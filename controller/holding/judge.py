@@ -68,7 +68,9 @@ class Rules:
         """
         labels = {**labels, NAME_LABEL: held.namespace}
         settings = self.policy.settings_for(labels)
-        subject = Subject(namespace=held.namespace, labels=held.labels, owned_pod=held.owned)
+        subject = Subject(
+            namespace=held.namespace, labels=held.labels, exempt_reason=held.exempt_reason, owned_pod=held.owned
+        )
         findings = [self._finding(image, settings, subject, known) for image in held.images]
         there = [finding for finding in findings if finding is not None]
         whole = len(there) == len(findings)

@@ -15,6 +15,7 @@ from tidegate.policy import (
     BREAK_GLASS_LABEL,
     DEFAULT_VERDICTS,
     EFFECTIVE_MODE_LABEL,
+    EXEMPT_ANNOTATION,
     MODE_LABEL,
     REFERENCE_LIMIT,
     Exemption,
@@ -111,6 +112,7 @@ def _images(of: str) -> str:
 
 def _passes(policy: Policy) -> Sequence[str]:
     """Who is not judged at all."""
+    said = any(one.exempt_annotation for one in choices(policy))
     settled = (
         f"({text(EFFECTIVE_MODE_LABEL)} in variables.labels"
         f" || {_mode(policy)} == {text(policy.base.mode)})"  # else the binding may be another mode's
@@ -120,11 +122,16 @@ def _passes(policy: Policy) -> Sequence[str]:
         "(request.operation == 'UPDATE' && has(object.metadata.deletionTimestamp))",
         f"({_MIRROR})",
         f"(variables.pod && size(variables.owners) > 0 && {_by_rule(policy, lambda one: one.grandfather)})",
+        *([f"({_by_rule(policy, lambda one: one.exempt_annotation)} && {_EXEMPT})"] if said else []),
         f"!{settled}",
         *(f"({all_of(_conditions(one))})" for one in policy.exemptions if not one.images),
     )
 
 
+_EXEMPT = (
+    "(has(variables.template.metadata) ? variables.template : dyn(object)).metadata"
+    f".?annotations[?{text(EXEMPT_ANNOTATION)}].orValue('').trim() != ''"
+)
 _MIRROR = (
     "variables.pod && 'system:nodes' in request.userInfo.?groups.orValue([])"
     f" && {text(MIRROR_ANNOTATION)} in dyn(object).metadata.?annotations.orValue({{}})"

@@ -110,6 +110,8 @@ class PolicyChoices(ConfigModel):
     hold: HoldConfig | None = None
     cannot_hold: CannotHold | None = None
     grandfather: bool | None = None
+    exempt_annotation: bool | None = None
+    """Whether authors may exempt their objects with `tidegate.dev/exempt: "reason"`. Default: false."""
 
     @field_validator("verdicts")
     @classmethod

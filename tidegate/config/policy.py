@@ -36,6 +36,7 @@ def _settings(chosen: PolicyChoices, above: Settings) -> Settings:
         patience_s=above.patience_s if chosen.patience is None else chosen.patience,
         cannot_hold=CannotHold(chosen.cannot_hold) if chosen.cannot_hold else above.cannot_hold,
         grandfather=above.grandfather if chosen.grandfather is None else chosen.grandfather,
+        exempt_annotation=above.exempt_annotation if chosen.exempt_annotation is None else chosen.exempt_annotation,
         hold_deadline_s=above.hold_deadline_s if chosen.hold is None else chosen.hold.deadline,
         hold_releases=above.hold_releases if chosen.hold is None else chosen.hold.then == "release",
     )

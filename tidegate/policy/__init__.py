@@ -12,7 +12,7 @@ from tidegate.policy.decision import (
     static_finding,
     verdict_of,
 )
-from tidegate.policy.exemptions import Exemption, ImagePattern
+from tidegate.policy.exemptions import EXEMPT_ANNOTATION, Exemption, ImagePattern, exempt_reason
 from tidegate.policy.selectors import Operator, Requirement, Selector
 from tidegate.policy.settings import (
     BREAK_GLASS_LABEL,
@@ -34,6 +34,7 @@ __all__ = [
     "BREAK_GLASS_LABEL",
     "DEFAULT_VERDICTS",
     "EFFECTIVE_MODE_LABEL",
+    "EXEMPT_ANNOTATION",
     "MODE_LABEL",
     "NAME_LABEL",
     "NOTHING_RUNS",
@@ -56,6 +57,7 @@ __all__ = [
     "breaks_glass",
     "decide",
     "decided",
+    "exempt_reason",
     "mode_of",
     "static_finding",
     "verdict_of",

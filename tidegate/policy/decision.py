@@ -52,6 +52,8 @@ class Subject:
     """Image strings known to have run in this namespace before; empty where nobody knows."""
     runs_in_cluster: frozenset[str] = frozenset()
     """The same of any namespace."""
+    exempt_reason: str = ""
+    """What its author gives as a reason; see `exemptions.exempt_reason`."""
     owned_pod: bool = False
     """A Pod with a controller owner, at its creation: its workload was admitted before."""
 
@@ -95,9 +97,8 @@ def static_finding(
     `listed`: the configuration's registry hosts. Exemptions come first, so that a platform's own odd images pass.
     """
     parsed = reference if isinstance(reference, ImageReference) else None
-    for exemption in policy.exemptions:
-        if exemption.covers(parsed, namespace=subject.namespace, user=subject.user, labels=subject.labels):
-            return ImageFinding(image, Finding.EXEMPT, detail=exemption.reason[:DETAIL_LIMIT])
+    if reason := _exempt_for(parsed, policy=policy, settings=settings, subject=subject):
+        return ImageFinding(image, Finding.EXEMPT, detail=reason[:DETAIL_LIMIT])
     if isinstance(reference, InvalidReference):
         return ImageFinding(image, Finding.MALFORMED, detail=reference.reason[:DETAIL_LIMIT])
     if len(image) > REFERENCE_LIMIT:
@@ -107,6 +108,14 @@ def static_finding(
     if reference.digest is None and settings.tags is not Tags.ALLOW:
         return ImageFinding(image, Finding.NOT_PINNED)
     return None
+
+
+def _exempt_for(reference: ImageReference | None, *, policy: Policy, settings: Settings, subject: Subject) -> str:
+    """The reason; empty for what is judged."""
+    for exemption in policy.exemptions:
+        if exemption.covers(reference, namespace=subject.namespace, user=subject.user, labels=subject.labels):
+            return exemption.reason
+    return subject.exempt_reason if settings.exempt_annotation else ""
 
 
 def _unlisted(image: str, reference: ImageReference, unlisted: Unlisted) -> ImageFinding:

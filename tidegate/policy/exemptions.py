@@ -12,12 +12,23 @@ from dataclasses import dataclass
 from tidegate.policy.selectors import Selector
 from tidegate.reference import ImageReference, InvalidReference
 
+EXEMPT_ANNOTATION = "tidegate.dev/exempt"
+"""On a Pod, or a workload's template: why it is exempt, where policy lets authors say so."""
+REASON_LIMIT = 256
 _DOMAIN = re.compile(r"[A-Za-z0-9.*\[\]:-]+", re.ASCII)
 _PATH = re.compile(r"[a-z0-9._/*-]+", re.ASCII)
 _LONGEST = 512
 _MOST_STARS = 4
 _LONGEST_DOMAIN = 300
 """Characters; no name in DNS with a port is longer, and matching stays cheap."""
+
+
+def exempt_reason(annotations: Mapping[str, str]) -> str:
+    """What an author gives as a reason, in at most `REASON_LIMIT` printable characters; empty where that is none."""
+    said = annotations.get(EXEMPT_ANNOTATION, "")[: 4 * REASON_LIMIT]
+    if not said:
+        return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:REASON_LIMIT]
 
 
 @dataclass(frozen=True, slots=True)

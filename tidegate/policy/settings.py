@@ -73,6 +73,8 @@ class Settings:
     """From a Pod's creation."""
     hold_releases: bool = False
     """What happens then: the Pod is released, or kept."""
+    exempt_annotation: bool = False
+    """Whether an object's author may exempt it, by the annotation `tidegate.dev/exempt`."""
 
 
 @dataclass(frozen=True, slots=True)

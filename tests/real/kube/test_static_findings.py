@@ -42,7 +42,7 @@ POLICY = Policy(
     rules=tuple(
         Rule(Selector({"static": name}), settings)
         for name, settings in {
-            "loose": Settings(mode=Mode.ENFORCE, tags=Tags.ALLOW, unlisted=Unlisted.ALLOW),
+            "loose": Settings(mode=Mode.ENFORCE, tags=Tags.ALLOW, unlisted=Unlisted.ALLOW, exempt_annotation=True),
             "listed": Settings(mode=Mode.ENFORCE, unlisted=Unlisted.DENY),
             "mild": Settings(mode=Mode.ENFORCE, verdicts={Finding.NOT_PINNED: Verdict.WARN}, grandfather=False),
             "pin": Settings(mode=Mode.ENFORCE, tags=Tags.PIN),
@@ -194,6 +194,7 @@ async def test_cel_and_python_agree(static: Any, api: Any, namespace: str, capsy
 
 
 TAGGED, PINNED, BAD = "r.example/app:1", f"r.example/app:1@{DIGEST}", "UPPER"
+EXEMPT, BLANK = {"tidegate.dev/exempt": "INC-1"}, {"tidegate.dev/exempt": " "}
 MIRROR = {"kubernetes.io/config.mirror": "x"}
 OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
 KINDS = {
@@ -267,6 +268,10 @@ async def test_every_kind_and_every_place_is_looked_at(static: Any, api: Any, pl
         pytest.param("static-base", "pods", TAGGED, {"user": "robot"}, None, id="an exempt user"),
         pytest.param("static-base", "jobs", BAD, {"labels": {"exempt": "yes"}}, None, id="an exempt label of its Pods"),
         pytest.param("static-loose", "jobs", BAD, {"labels": {"exempt": "yes"}}, Finding.MALFORMED, id="not there"),
+        pytest.param("static-loose", "pods", BAD, {"annotations": EXEMPT}, None, id="an author's exemption"),
+        pytest.param("static-loose", "jobs", BAD, {"annotations": EXEMPT}, Finding.MALFORMED, id="not of its Pods"),
+        pytest.param("static-loose", "pods", BAD, {"annotations": BLANK}, Finding.MALFORMED, id="without a reason"),
+        pytest.param("static-base", "pods", BAD, {"annotations": EXEMPT}, Finding.MALFORMED, id="not for authors"),
         pytest.param("static-mild", "pods", TAGGED, {}, None, id="only warned about"),
         pytest.param("static-listed", "pods", f"o.example/x@{DIGEST}", {}, Finding.UNLISTED, id="unlisted"),
         pytest.param("static-base", "pods", TAGGED, {"annotations": MIRROR, "spec": {"nodeName": "n"}},

@@ -36,6 +36,7 @@ policy:
   hold: {deadline: 4m, then: keep}
   cannotHold: default
   grandfather: true
+  exemptAnnotation: false
   exempt: [{images: ["mcr.microsoft.com/*"], reason: "platform images"}]
   rules:
     - {namespaces: {matchLabels: {env: prod}}, mode: enforce, tags: pin}
