@@ -171,11 +171,17 @@ class Images:
                 self._objects.review(name)
             elif used is (obj.status.unused_since is not None):
                 self._objects.touch(name)
+        for name in self._inventory.names():
+            if name not in self._observed.objects:  # there was no room for it
+                self._objects.touch(name)
 
     async def _counting(self) -> Never:
-        while True:
-            self.count()
-            await asyncio.sleep(COUNT_S)
+        try:
+            while True:
+                self.count()
+                await asyncio.sleep(COUNT_S)
+        finally:
+            self._metrics.images_unavailable.clear()  # the next leader counts
 
     def count(self) -> None:
         """Set the gauge: images in use that a replica has proven not to have whole."""

@@ -42,6 +42,10 @@ class Inventory:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def names(self) -> tuple[str, ...]:
+        """Of all images in use."""
+        return tuple(self._images)
+
     def image(self, name: str) -> Image | None:
         """An image in use."""
         return self._images.get(name)
