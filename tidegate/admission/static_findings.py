@@ -121,7 +121,7 @@ def _passes(policy: Policy) -> Sequence[str]:
         f"variables.labels[?{text(BREAK_GLASS_LABEL)}].orValue('false') != 'false'",
         "(request.operation == 'UPDATE' && has(object.metadata.deletionTimestamp))",
         f"({_MIRROR})",
-        f"(variables.pod && size(variables.owners) > 0 && {_by_rule(policy, lambda one: one.grandfather)})",
+        f"({_BORN_OWNED} && {_by_rule(policy, lambda one: one.grandfather)})",
         *([f"({_by_rule(policy, lambda one: one.exempt_annotation)} && {_EXEMPT})"] if said else []),
         f"!{settled}",
         *(f"({all_of(_conditions(one))})" for one in policy.exemptions if not one.images),
@@ -132,6 +132,8 @@ _EXEMPT = (
     "(has(variables.template.metadata) ? variables.template : dyn(object)).metadata"
     f".?annotations[?{text(EXEMPT_ANNOTATION)}].orValue('').trim() != ''"
 )
+_BORN_OWNED = "variables.pod && request.operation == 'CREATE' && size(variables.owners) > 0"
+"""What it names may have run before, which only the webhook knows."""
 _MIRROR = (
     "variables.pod && 'system:nodes' in request.userInfo.?groups.orValue([])"
     f" && {text(MIRROR_ANNOTATION)} in dyn(object).metadata.?annotations.orValue({{}})"

@@ -288,10 +288,11 @@ async def test_who_is_judged(
 
 
 async def test_what_is_there_may_be_changed_and_new_images_are_judged(static: Any, api: Any) -> None:
-    pod = built("pods", {"containers": [{"name": "a", "image": BAD}]}, labels={"exempt": "yes"}, finalizers=["e.io/x"])
+    kept = {"ownerReferences": [OWNER], "finalizers": ["e.io/x"]}  # being owned excuses at creation only
+    pod = built("pods", {"containers": [{"name": "a", "image": BAD}]}, labels={}, **kept)
     path = "/api/v1/namespaces/static-base/pods"
     assert (await api("POST", path, pod)).status == 201
-    assert (await api("PATCH", f"{path}/x", {"metadata": {"labels": {"exempt": None}}})).status == 200
+    assert (await api("PATCH", f"{path}/x", {"metadata": {"labels": {"team": "a"}}})).status == 200
     other = {"spec": {"containers": [{"name": "a", "image": TAGGED}]}}
     assert answered((await api("PATCH", f"{path}/x", other, dry=True)).message) is Finding.NOT_PINNED
     debug = {"spec": {"ephemeralContainers": [{"name": "d", "image": TAGGED}]}}
