@@ -47,7 +47,7 @@ def test_an_image_that_lacks_a_blob_on_local_is_refused_and_enters_when_it_arriv
         refused = tidegate.apply(manifest.format(name=name, image=image), check=False)
         step(f"kubectl apply of a {kind}:\n{refused.err.strip()}")
         assert refused.code != 0
-        assert "enforce.tidegate.dev" in refused.err
+        assert "validate.tidegate.dev" in refused.err
         assert image in refused.err
         assert "local" in refused.err
         assert "1 of 2 blobs" in refused.err

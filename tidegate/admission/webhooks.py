@@ -54,9 +54,9 @@ def webhook_configurations(
     enforcing, others = [Mode.ENFORCE], [mode for mode in Mode if mode is not Mode.ENFORCE]
     namespaces = partial(in_mode, unlabelled=unlabelled, own=own)
     entries = [
-        validating("enforce", "/validate/enforce", "Fail", namespaces(enforcing, glass=Operator.DOES_NOT_EXIST)),
-        validating("break-glass", "/validate/other", "Ignore", namespaces(enforcing, glass=Operator.EXISTS)),
-        validating("other", "/validate/other", "Ignore", namespaces(others)),
+        validating("validate", "/validate/enforce", "Fail", namespaces(enforcing, glass=Operator.DOES_NOT_EXIST)),
+        validating("validate-break-glass", "/validate/other", "Ignore", namespaces(enforcing, glass=Operator.EXISTS)),
+        validating("validate-other", "/validate/other", "Ignore", namespaces(others)),
     ]
     mutating = {
         "name": "mutate.tidegate.dev",

@@ -48,4 +48,4 @@ async def test_who_is_refused(armed: Any, api: Any, name: str, labels: dict[str,
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
     said = await api("POST", f"/api/v1/namespaces/{name}/pods", pod, dry=True)
     assert said.status == (201 if admitted else 500), said
-    assert ('failed calling webhook "enforce.tidegate.dev"' in said.message) is not admitted
+    assert ('failed calling webhook "validate.tidegate.dev"' in said.message) is not admitted

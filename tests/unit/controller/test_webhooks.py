@@ -49,7 +49,7 @@ async def test_nothing_is_armed_here() -> None:
         assert await keep(api) == 0
 
 
-@pytest.mark.parametrize("name", ["enforce.tidegate.dev", "somebody.example"])
+@pytest.mark.parametrize("name", ["validate.tidegate.dev", "somebody.example"])
 def test_a_webhook_of_another_name_stays_as_it_is(name: str) -> None:
     hook = {"name": name, "rules": [], "clientConfig": CALLED}
     (kept,) = followed([hook], WANTED[0]["webhooks"])
