@@ -90,7 +90,7 @@ async def _all(rules: Rules, metrics: Metrics, body: bytes) -> dict[str, float]:
     answer = await gate.answer(review, asked)  # from here on everything is known
     assert answer.allowed
     settings = rules.policy.settings_for({})
-    seen = object_of(review)
+    seen = object_of(review, rules.places)
     assert seen is not None
     subject = subject_of(seen, review)
     references = {use.image: ImageReference.parse(use.image) for use in seen.images}
@@ -112,8 +112,8 @@ async def _all(rules: Rules, metrics: Metrics, body: bytes) -> dict[str, float]:
         "all of ours, without HTTP": await _awaited(lambda: _once(ours, "/validate", body)),
         "· FastAPI with nothing to do (the floor's app)": await _awaited(lambda: _once(floor.app, "/validate", body)),
         "· decode the review": _sync(lambda: decode(body)),
-        "· view the object": _sync(lambda: object_of(review)),
-        "· subject, new images": _sync(lambda: (subject_of(seen, review), uses_to_judge(seen, review))),
+        "· view the object": _sync(lambda: object_of(review, rules.places)),
+        "· subject, new images": _sync(lambda: (subject_of(seen, review), uses_to_judge(seen, review, rules.places))),
         "· judge the text (2 images)": _sync(judged_by_text),
         "· recall (2 images)": _sync(recalled),
         "· decide": _sync(lambda: decide(findings, settings=settings, subject=subject)),

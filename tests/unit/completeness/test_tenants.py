@@ -33,7 +33,7 @@ from tidegate.registry.auth.tenants import (
 from tidegate.registry.errors import RegistryError
 from tidegate.replicas import open_registries
 from tidegate.testing.images import build_image
-from tidegate.testing.registry import Account, BasicGuard, BearerGuard, Kind, RegistryDouble, TokenServer
+from tidegate.testing.registry import Account, Answer, BasicGuard, BearerGuard, Kind, RegistryDouble, TokenServer
 
 HOST = "r.example"
 PATH = "team/app"
@@ -188,6 +188,23 @@ async def test_flights_are_shared_among_equals_only(bed: Bed) -> None:
     ]  # fmt: skip
     manifests = [r for r in bed.registry.requests if "/manifests/" in r.path and r.status == 200]
     assert len(manifests) == 2, "one walk for each credential that may read"
+
+
+@pytest.mark.parametrize(
+    "who, excused",
+    [pytest.param(ADA, True, id="who read it before"), pytest.param(BOB, False, id="who never did"),
+     pytest.param(EVE, False, id="who may not"), pytest.param(NOBODY, False, id="nobody")],
+)  # fmt: skip
+async def test_an_outage_is_excused_by_what_the_tenant_itself_was_told_before(
+    bed: Bed, *, who: Tenant, excused: bool
+) -> None:
+    bed.registry.put(PATH, OTHER, tag="v1")
+    moved = f"{HOST}/{PATH}:v1"
+    assert (await bed.check(ADA, moved)).finding is Finding.OK
+    bed.registry.fault(answers=(Answer(status=503),))
+    bed.checker.doubt((HOST, "west", PATH, OTHER.digest))
+    found = await bed.check(who, moved)
+    assert (found.finding, found.known_before) == (Finding.UNREACHABLE, excused)
 
 
 async def test_resolving_a_tag_is_reading(bed: Bed) -> None:
