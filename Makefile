@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-holding bench-trouble testbed testbed-down lock stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-holding bench-trouble testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ lock: $(READY)  ## write requirements/*.txt anew, with hashes and without addres
 	@for set in runtime.txt:pyproject.toml "clouds.txt:--all-extras -c requirements/runtime.txt pyproject.toml" dev.txt:requirements/dev.in; do \
 	  $(RUN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --no-annotate --no-header --strip-extras --allow-unsafe -o requirements/$${set%%:*} $${set#*:} || exit 1; done
+
+reference: $(READY)  ## write docs/reference/configuration.md and the JSON schema anew from the configuration's model
+	@$(RUN)/python -m tidegate.config.reference .
 
 stubs: $(READY)  ## write the CRI stubs anew from tidegate/cri/api.proto
 	@$(RUN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. tidegate/cri/api.proto

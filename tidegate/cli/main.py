@@ -8,6 +8,7 @@ import typer
 from tidegate import __version__
 from tidegate.cli.demo import demo
 from tidegate.cli.policies import policies
+from tidegate.cli.schema import schema
 
 app = typer.Typer(
     name="tidegate",
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(policies)
+app.command()(schema)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

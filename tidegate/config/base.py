@@ -7,4 +7,6 @@ from pydantic.alias_generators import to_camel
 class ConfigModel(BaseModel):
     """A part of the file. Immutable; an unknown key is an error that names its path."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, validate_default=False)
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, validate_default=False, use_attribute_docstrings=True
+    )

@@ -19,6 +19,7 @@ class ClusterConfig(ConfigModel):
     """Which cluster this is."""
 
     name: str = ""
+    """For people; nothing shows it yet."""
     platforms: list[str] = [DEFAULT_PLATFORM]
     """`os/architecture[/variant]` of the nodes that run workloads."""
 
@@ -43,8 +44,11 @@ class MatchExpression(ConfigModel):
     """One requirement of a label selector."""
 
     key: Annotated[str, Field(min_length=1)]
+    """Of a label."""
     operator: Operator
+    """What must hold of its value."""
     values: list[str] = []
+    """With `In` and `NotIn`."""
 
     @model_validator(mode="after")
     def _values_fit_the_operator(self) -> Self:
@@ -58,7 +62,9 @@ class LabelSelector(ConfigModel):
     """A Kubernetes label selector; an empty one matches everything."""
 
     match_labels: dict[str, str] = {}
+    """Labels and their values."""
     match_expressions: list[MatchExpression] = []
+    """Requirements, all of which must hold."""
 
 
 class Exemption(ConfigModel):
@@ -67,9 +73,13 @@ class Exemption(ConfigModel):
     images: list[str] = []
     """`DOMAIN/PATH` with `*`, against the normalised name: within one label in the domain, spanning in the path."""
     namespaces: list[str] = []
+    """Names."""
     users: list[str] = []
+    """Who asks, as the API server names them: `system:serviceaccount:NAMESPACE:NAME`."""
     labels: LabelSelector | None = None
+    """Of a Pod, or of the template that Pods are made from."""
     reason: Annotated[str, Field(min_length=1)]
+    """Shown in the audit annotation `exemption`."""
 
     @field_validator("images")
     @classmethod
@@ -91,7 +101,9 @@ class HoldConfig(ConfigModel):
     """How long a Pod is held, and what then."""
 
     deadline: Seconds = 240.0
+    """From its creation. A Pod or Job with `activeDeadlineSeconds` is let go at half of that."""
     then: Literal["keep", "release"] = "keep"
+    """`keep` says so by an Event and `tidegate_held_pods_overdue`, `release` opens the gate."""
 
 
 TagsPolicy = Literal["require-digest", "pin", "allow"]
@@ -100,16 +112,24 @@ OVERRIDABLE = frozenset(Finding) - {Finding.OK, Finding.EXEMPT, Finding.UNCHANGE
 
 
 class PolicyChoices(ConfigModel):
-    """What a rule may choose for its namespaces; None leaves it to the policy above."""
+    """What the policy chooses for all namespaces, and a rule for some; what a rule leaves out comes from the policy."""
 
     mode: Mode | None = None
+    """`enforce` refuses, `warn` admits with a warning, `audit` only counts. Default: audit."""
     tags: TagsPolicy | None = None
+    """What is done about tags without a digest; `pin` makes digests of them. Default: require-digest."""
     unlisted: UnlistedPolicy | None = None
+    """What is done about images of other registries; nobody is asked about them. Default: require-digest."""
     verdicts: dict[Finding, Verdict] = {}
+    """Finding: verdict, in place of the default one."""
     patience: Seconds | None = None
+    """How long a review may wait for a registry. Default: 1s where Pods can be held, else the call's own time."""
     hold: HoldConfig | None = None
+    """How long a Pod is held, and what then."""
     cannot_hold: CannotHold | None = None
+    """What becomes of `hold` where nothing can be held. Default: default, which depends on the kind."""
     grandfather: bool | None = None
+    """Whether owned Pods whose image ran in their namespace before get at most a warning. Default: true."""
     exempt_annotation: bool | None = None
     """Whether authors may exempt their objects with `tidegate.dev/exempt: "reason"`. Default: false."""
 
@@ -127,34 +147,48 @@ class RuleConfig(PolicyChoices):
     """Choices for the namespaces that a selector matches; the first such rule counts."""
 
     namespaces: LabelSelector
+    """By their labels."""
 
 
 class PolicyConfig(PolicyChoices):
     """The policy; what is left out takes the defaults of `tidegate.policy.Settings`."""
 
     exempt: list[Exemption] = []
+    """What is let through unjudged."""
     rules: list[RuleConfig] = []
+    """Choices for some namespaces."""
 
 
 class PrePullConfig(ConfigModel):
     """The pre-puller."""
 
     heavy_bytes: Bytes = 2**30
+    """From which size on images are pulled without being asked for. Without effect yet."""
     per_node: Annotated[int, Field(ge=1, le=100)] = 1
+    """Pulls at once on a node."""
     startup_taint: bool = True
+    """Whether new nodes wait for their images. Without effect yet."""
     deadline: Seconds = 600.0
+    """How long they wait, from their creation. Without effect yet."""
 
 
 class Config(ConfigModel):
     """The configuration file of the three programs and the command line."""
 
     api_version: Literal["tidegate.dev/v1alpha1"]
+    """Always this."""
     kind: Literal["Config"]
+    """Always this."""
     registries: list[RegistryConfig]
+    """The registries that are checked; a host is listed once."""
     cluster: ClusterConfig = ClusterConfig()
+    """Which cluster this is."""
     policy: PolicyConfig = PolicyConfig()
+    """What is done about findings."""
     workloads: list[WorkloadConfig] = []
+    """Custom resources that hold images, besides those that are known."""
     pre_pull: PrePullConfig = PrePullConfig()
+    """The pre-puller."""
 
     @field_validator("registries")
     @classmethod

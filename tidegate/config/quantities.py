@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?", re.ASCII)
@@ -36,5 +36,25 @@ def quantity(value: object) -> int:
     return int(Fraction(number) * _UNITS[unit])
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Bytes = Annotated[int, BeforeValidator(quantity)]
+def duration(value: float) -> str:
+    """240.0 → `4m`, as `seconds` reads it."""
+    millis = round(value * 1000)
+    parts = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, millis = divmod(millis, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def amount(value: int) -> str:
+    """2**30 → `1Gi`, as `quantity` reads it."""
+    fitting = (unit for unit in ("Ti", "Gi", "Mi", "Ki") if value and value % _UNITS[unit] == 0)
+    unit = next(fitting, None)
+    return str(value) if unit is None else f"{value // _UNITS[unit]}{unit}"
+
+
+_DURATIONS = {"type": "string", "pattern": r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+ms)?$", "minLength": 1}
+_QUANTITIES = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]}
+Seconds = Annotated[float, BeforeValidator(seconds), WithJsonSchema({**_DURATIONS, "maxLength": _LONGEST})]
+Bytes = Annotated[int, BeforeValidator(quantity), WithJsonSchema(_QUANTITIES)]

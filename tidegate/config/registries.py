@@ -28,6 +28,7 @@ class ReplicaConfig(ConfigModel):
     ca_file: str | None = None
     """PEM bundle that this replica's certificate chains to, in place of the system's."""
     plain_http: Annotated[bool, Field(alias="plainHTTP")] = False
+    """Whether `http://` may be spoken to another machine."""
     repository: str = "{path}"
     """Where the replica keeps the repository `{path}` of the registry, for replicas that rename."""
 
@@ -69,8 +70,11 @@ class BasicAuth(ConfigModel):
     """A user name with a password, or with a file that holds the password."""
 
     username: Annotated[str, Field(min_length=1)]
+    """Who."""
     password: SecretStr | None = None
+    """Better in a file."""
     password_file: str | None = None
+    """Read whenever it is used."""
 
     @model_validator(mode="after")
     def _exactly_one_password(self) -> Self:
@@ -84,6 +88,7 @@ class DockerConfigAuth(ConfigModel):
     """What a `.dockerconfigjson` or an older `.dockercfg` holds for an image, matched as kubelet does."""
 
     file: Annotated[str, Field(min_length=1)]
+    """Read again when it changes."""
 
 
 class CredentialProviderAuth(ConfigModel):
@@ -144,13 +149,21 @@ class AuthConfig(ConfigModel):
     """One way to be somebody: exactly one key."""
 
     anonymous: AnonymousAuth | None = None
+    """What anybody may read."""
     basic: BasicAuth | None = None
+    """A user name and a password."""
     docker_config: DockerConfigAuth | None = None
+    """A docker config file."""
     credential_provider: CredentialProviderAuth | None = None
+    """kubelet's plugins."""
     azure: AzureAuth | None = None
+    """An Entra identity, at Azure Container Registry."""
     ecr: EcrAuth | None = None
+    """The AWS identity of the Pod, at ECR."""
     artifact_registry: ArtifactRegistryAuth | None = None
+    """The Google identity of the Pod, at Artifact Registry."""
     pull_secrets: PullSecretsAuth | None = None
+    """`imagePullSecrets` of the Pods that are judged."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -171,18 +184,26 @@ class LimitsConfig(ConfigModel):
     """How hard one tidegate process may press on one replica."""
 
     requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 20.0
+    """On average."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """At once, after a rest."""
     connections: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Open at once."""
 
 
 class PullsConfig(ConfigModel):
     """This cluster's share of the registry for pulls, all nodes together: where it starts, how far it may grow."""
 
     in_flight: Annotated[int, Field(ge=1, le=10_000)] = 3
+    """Pulls at once."""
     requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 20.0
+    """Of all these pulls together."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """At once, after a rest."""
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """How far it may grow. Without effect yet."""
     max_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 80.0
+    """How far it may grow. Without effect yet."""
 
     @model_validator(mode="after")
     def _starts_below_its_ceiling(self) -> Self:
@@ -204,6 +225,7 @@ class RegistryConfig(ConfigModel):
     host: str
     """As written in image references."""
     replicas: Annotated[dict[str, ReplicaConfig], Field(min_length=1)]
+    """By name."""
     home: str | None = None
     """The replica that pipelines push to; tags are resolved there. Default: the first."""
     local: str | Annotated[list[str], Field(min_length=1)] | None = None
@@ -211,10 +233,13 @@ class RegistryConfig(ConfigModel):
     failover: list[str] = []
     """Asked in this order when local cannot be asked."""
     auth: Annotated[list[AuthConfig], Field(min_length=1)] = [AuthConfig(anonymous=AnonymousAuth())]
+    """Tried in this order. Default: anonymous."""
     token_hosts: list[str] = []
     """Host names, besides an endpoint's own, that may be sent credentials in exchange for tokens."""
     limits: LimitsConfig = LimitsConfig()
+    """How hard one tidegate process may press on one replica."""
     pulls: PullsConfig = PullsConfig()
+    """This cluster's share of the registry for pulls, all nodes together."""
 
     @field_validator("host")
     @classmethod

@@ -24,7 +24,9 @@ class WorkloadConfig(ConfigModel):
     """
 
     group: Annotated[str, Field(max_length=253)]
+    """Its API group, without a version."""
     kind: Annotated[str, Field(max_length=63)]
+    """As in its objects."""
     resource: Annotated[str, Field(max_length=63)] = ""
     """As in the API's paths, where it is not the kind in lower-case letters with an s."""
     templates: Annotated[list[Place], Field(max_length=_MOST_PLACES)] = []
