@@ -14,7 +14,7 @@ from tidegate.kube.watching import EventType, WatchEvent, Watching
 from tidegate.pull_secrets.shapes import PullSecretObject
 
 MOST_SECRET = 64 << 10
-"""Of one docker config, decoded. Kept by kubelet's users: a few registries take less than a kilobyte."""
+"""Of one docker config, decoded; one for a few registries has less than a kilobyte."""
 MOST_NAMESPACE = 4 << 20
 """Of all of a type in one namespace, in base64."""
 
