@@ -98,10 +98,14 @@ class Claims:
     lives_s: float
 
 
+UNSPOKEN = "unspoken-"
+"""Every token of the double begins so: whoever finds that in a log has found a secret in it."""
+
+
 def opaque(claims: Claims) -> str:
     """A token that says nothing; the double knows it by heart."""
     del claims
-    return secrets.token_urlsafe(24)
+    return f"{UNSPOKEN}{secrets.token_urlsafe(24)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +263,7 @@ class TokenServer:
         if rules.expires_in is not None:
             answer["expires_in"] = rules.expires_in
         if ask.offline and ask.user and rules.offline:
-            refresh = answer["refresh_token"] = secrets.token_urlsafe(24)
+            refresh = answer["refresh_token"] = f"{UNSPOKEN}{secrets.token_urlsafe(24)}"
             _remember(self._refresh, refresh, ask.user)
         return answer
 
