@@ -119,7 +119,7 @@ class AzureAuth(ConfigModel):
 
 
 class EcrAuth(ConfigModel):
-    """The AWS identity of the Pod, at ECR."""
+    """`{}`: the AWS identity of the Pod, at ECR."""
 
 
 class ArtifactRegistryAuth(ConfigModel):
@@ -149,13 +149,13 @@ class AuthConfig(ConfigModel):
     """One way to be somebody: exactly one key."""
 
     anonymous: AnonymousAuth | None = None
-    """What anybody may read."""
+    """`{}`: what anybody may read."""
     basic: BasicAuth | None = None
     """A user name and a password."""
     docker_config: DockerConfigAuth | None = None
-    """A docker config file."""
+    """A `.dockerconfigjson` or `.dockercfg`."""
     credential_provider: CredentialProviderAuth | None = None
-    """kubelet's plugins."""
+    """kubelet's credential provider plugins."""
     azure: AzureAuth | None = None
     """An Entra identity, at Azure Container Registry."""
     ecr: EcrAuth | None = None

@@ -124,6 +124,12 @@ def test_every_key_is_camel_case_and_explained() -> None:
         assert "\n" not in rule.get("description", "")
 
 
+def test_the_page_has_every_key() -> None:
+    page = reference.page()
+    for name, key, _ in keys():
+        assert re.search(rf"`[^`]*\b{key}\b", page), (name, key)
+
+
 def test_quantities_have_defaults_as_people_write_them() -> None:
     defaults = SCHEMA["definitions"]["PrePullConfig"]["properties"]
     assert (defaults["heavyBytes"]["default"], defaults["deadline"]["default"]) == ("1Gi", "10m")
