@@ -117,6 +117,20 @@ async def test_news_cuts_a_pause_short() -> None:
     assert tries == 2
 
 
+@pytest.mark.looptime
+async def test_of_two_pauses_the_shorter_one_counts() -> None:
+    done: list[tuple[str, float]] = []
+
+    async def handle(key: str) -> None:
+        done.append((key, asyncio.get_running_loop().time()))
+
+    async with working(handle) as queue:
+        for after_s in (30, 10, 20):
+            queue.add_later("a", after_s)
+        await asyncio.sleep(60)
+    assert done == [("a", 10)]
+
+
 async def test_anything_else_ends_the_queue() -> None:
     async def handle(_: str) -> None:
         raise ZeroDivisionError
