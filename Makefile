@@ -62,8 +62,9 @@ lock: $(READY)  ## write requirements/*.txt anew, with hashes and without addres
 reference: $(READY)  ## write docs/reference/configuration.md and the JSON schema anew from the configuration's model
 	@$(RUN)/python -m tidegate.config.reference .
 
-stubs: $(READY)  ## write the CRI stubs anew from tidegate/cri/api.proto
+stubs: $(READY)  ## write the stubs of the runtime's socket anew from tidegate/cri/*.proto
 	@$(RUN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. tidegate/cri/api.proto
+	@$(RUN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. tidegate/cri/containerd.proto
 
 clean:  ## remove the environment and what tools left; the cache of real parts stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist

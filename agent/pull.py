@@ -26,6 +26,7 @@ _RESULTS = {
     Reason.NOT_FOUND: "not-found",
     Reason.NO_SPACE: "no-space",
     Reason.CANCELED: "canceled",
+    Reason.STALLED: "stalled",
     Reason.OTHER: "other",
 }
 

@@ -1,16 +1,22 @@
-"""CRI v1, as kubelet speaks it to the container runtime of a node: `CriImages`, and what goes wrong."""
+"""CRI v1, as kubelet speaks it to the container runtime of a node: `CriImages`, and what goes wrong; `Containerd`, what one tells more."""
 
 from tidegate.cri.client import DEFAULT_SOCKET, Credential, CriImages, ImageFilesystem, RuntimeVersion, StoredImage
+from tidegate.cri.containerd import Containerd, Download, ImageEvent, NotContainerd, registered
 from tidegate.cri.errors import CriError, PullError, RuntimeUnavailable
 
 __all__ = [
     "DEFAULT_SOCKET",
+    "Containerd",
     "Credential",
     "CriError",
     "CriImages",
+    "Download",
+    "ImageEvent",
     "ImageFilesystem",
+    "NotContainerd",
     "PullError",
     "RuntimeUnavailable",
     "RuntimeVersion",
     "StoredImage",
+    "registered",
 ]

@@ -23,7 +23,7 @@ DEFAULT_SOCKET = "unix:///run/containerd/containerd.sock"
 _MOST_BYTES = 16 << 20
 """Of one answer, as kubelet allows: containerd lists all images of a node in a single message."""
 
-_CHANNEL = (
+CHANNEL = (
     ("grpc.max_receive_message_length", _MOST_BYTES),
     ("grpc.enable_http_proxy", 0),
     # A runtime restarts in a second; gRPC would else wait up to two minutes before it knocks again.
@@ -99,7 +99,7 @@ class CriImages:
         if self._state is not _State.NEW:
             message = f"this CRI client is {self._state}: make a new one"
             raise RuntimeError(message)
-        self._channel = grpc.aio.insecure_channel(self.socket, options=_CHANNEL)
+        self._channel = grpc.aio.insecure_channel(self.socket, options=CHANNEL)
         self._images = _GENERATED.ImageServiceStub(self._channel)
         self._runtime = _GENERATED.RuntimeServiceStub(self._channel)
         self._state = _State.OPEN
@@ -170,8 +170,7 @@ class CriImages:
         try:
             return await call
         except grpc.aio.AioRpcError as exc:
-            kind = RuntimeUnavailable if exc.code() in _AWAY else CriError
-            raise kind(_words(exc)) from exc
+            raise failure(exc) from exc
 
 
 @contextmanager
@@ -180,6 +179,12 @@ def _as_pull_errors() -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as exc:
         raise PullError(classify(exc.code(), exc.details() or ""), _words(exc)) from exc
+
+
+def failure(exc: grpc.aio.AioRpcError) -> CriError:
+    """What a failed call that is no pull means."""
+    kind = RuntimeUnavailable if exc.code() in _AWAY else CriError
+    return kind(_words(exc))
 
 
 def _words(exc: grpc.aio.AioRpcError) -> str:

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     NO_SPACE = "NoSpace"
     CANCELED = "Canceled"
+    STALLED = "Stalled"
+    COLLECTED = "Collected"
     OTHER = "Other"
 
     @classmethod
@@ -326,10 +328,20 @@ class NodeImageStatus(Shape, frozen=True):
     """The id of the grant that this status answers."""
     attempts: int = 0
     bytes: int = 0
+    collected: int = 0
+    """How often it was here and then gone, without anybody's asking us."""
     started_at: str | None = None
     finished_at: str | None = None
     throttled: bool = False
     retry_after_seconds: float | None = None
+
+
+class RegistryAddresses(Shape, frozen=True):
+    """Where a node finds one registry."""
+
+    registry: str
+    addresses: list[str] = []
+    """As its resolver answers, in their own order; none: it does not."""
 
 
 class NodePullStatus(Shape, frozen=True):
@@ -345,6 +357,9 @@ class NodePullStatus(Shape, frozen=True):
     pulling: str = ""
     """The image being pulled now, or empty."""
     images: list[NodeImageStatus] = []
+    addresses: list[RegistryAddresses] = []
+    advice: list[str] = []
+    """What the node's own configuration means for images that wait there for their Pods."""
 
 
 class NodePull(Shape, frozen=True):
