@@ -1,4 +1,4 @@
-"""CRI v1, as kubelet speaks it to the container runtime of a node: `CriImages`, and what goes wrong; `Containerd`, what one tells more."""
+"""CRI v1 as kubelet speaks it to a node's container runtime: `CriImages`. `Containerd`: what that one tells more."""
 
 from tidegate.cri.client import DEFAULT_SOCKET, Credential, CriImages, ImageFilesystem, RuntimeVersion, StoredImage
 from tidegate.cri.containerd import Containerd, Download, ImageEvent, NotContainerd, registered

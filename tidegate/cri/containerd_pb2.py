@@ -4,48 +4,51 @@
 # source: tidegate/cri/containerd.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "tidegate/cri/containerd.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'tidegate/cri/containerd.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x1dtidegate/cri/containerd.proto\x12\x13tidegate.containerd"+\n\tTimestamp\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05"&\n\x13ListStatusesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t"\xb4\x01\n\x0cIngestStatus\x12\x32\n\nstarted_at\x18\x01 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x32\n\nupdated_at\x18\x02 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x0b\n\x03ref\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t"K\n\x14ListStatusesResponse\x12\x33\n\x08statuses\x18\x01 \x03(\x0b\x32!.tidegate.containerd.IngestStatus"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t"&\n\x03\x41ny\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c"\x88\x01\n\x08\x45nvelope\x12\x31\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12\'\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x18.tidegate.containerd.Any"\x1a\n\nImageEvent\x12\x0c\n\x04name\x18\x01 \x01(\tb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/cri/containerd.proto\x12\x13tidegate.containerd\"+\n\tTimestamp\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05\"&\n\x13ListStatusesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\xb4\x01\n\x0cIngestStatus\x12\x32\n\nstarted_at\x18\x01 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x32\n\nupdated_at\x18\x02 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x0b\n\x03ref\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t\"K\n\x14ListStatusesResponse\x12\x33\n\x08statuses\x18\x01 \x03(\x0b\x32!.tidegate.containerd.IngestStatus\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"&\n\x03\x41ny\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x88\x01\n\x08\x45nvelope\x12\x31\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1e.tidegate.containerd.Timestamp\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12\'\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x18.tidegate.containerd.Any\"\x1a\n\nImageEvent\x12\x0c\n\x04name\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "tidegate.cri.containerd_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.cri.containerd_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_TIMESTAMP"]._serialized_start = 54
-    _globals["_TIMESTAMP"]._serialized_end = 97
-    _globals["_LISTSTATUSESREQUEST"]._serialized_start = 99
-    _globals["_LISTSTATUSESREQUEST"]._serialized_end = 137
-    _globals["_INGESTSTATUS"]._serialized_start = 140
-    _globals["_INGESTSTATUS"]._serialized_end = 320
-    _globals["_LISTSTATUSESRESPONSE"]._serialized_start = 322
-    _globals["_LISTSTATUSESRESPONSE"]._serialized_end = 397
-    _globals["_READCONTENTREQUEST"]._serialized_start = 399
-    _globals["_READCONTENTREQUEST"]._serialized_end = 465
-    _globals["_READCONTENTRESPONSE"]._serialized_start = 467
-    _globals["_READCONTENTRESPONSE"]._serialized_end = 518
-    _globals["_SUBSCRIBEREQUEST"]._serialized_start = 520
-    _globals["_SUBSCRIBEREQUEST"]._serialized_end = 555
-    _globals["_ANY"]._serialized_start = 557
-    _globals["_ANY"]._serialized_end = 595
-    _globals["_ENVELOPE"]._serialized_start = 598
-    _globals["_ENVELOPE"]._serialized_end = 734
-    _globals["_IMAGEEVENT"]._serialized_start = 736
-    _globals["_IMAGEEVENT"]._serialized_end = 762
+  DESCRIPTOR._loaded_options = None
+  _globals['_TIMESTAMP']._serialized_start=54
+  _globals['_TIMESTAMP']._serialized_end=97
+  _globals['_LISTSTATUSESREQUEST']._serialized_start=99
+  _globals['_LISTSTATUSESREQUEST']._serialized_end=137
+  _globals['_INGESTSTATUS']._serialized_start=140
+  _globals['_INGESTSTATUS']._serialized_end=320
+  _globals['_LISTSTATUSESRESPONSE']._serialized_start=322
+  _globals['_LISTSTATUSESRESPONSE']._serialized_end=397
+  _globals['_READCONTENTREQUEST']._serialized_start=399
+  _globals['_READCONTENTREQUEST']._serialized_end=465
+  _globals['_READCONTENTRESPONSE']._serialized_start=467
+  _globals['_READCONTENTRESPONSE']._serialized_end=518
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=520
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=555
+  _globals['_ANY']._serialized_start=557
+  _globals['_ANY']._serialized_end=595
+  _globals['_ENVELOPE']._serialized_start=598
+  _globals['_ENVELOPE']._serialized_end=734
+  _globals['_IMAGEEVENT']._serialized_start=736
+  _globals['_IMAGEEVENT']._serialized_end=762
 # @@protoc_insertion_point(module_scope)

@@ -34,15 +34,7 @@ class IngestStatus(_message.Message):
     offset: int
     total: int
     expected: str
-    def __init__(
-        self,
-        started_at: _Optional[_Union[Timestamp, _Mapping]] = ...,
-        updated_at: _Optional[_Union[Timestamp, _Mapping]] = ...,
-        ref: _Optional[str] = ...,
-        offset: _Optional[int] = ...,
-        total: _Optional[int] = ...,
-        expected: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, started_at: _Optional[_Union[Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[Timestamp, _Mapping]] = ..., ref: _Optional[str] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., expected: _Optional[str] = ...) -> None: ...
 
 class ListStatusesResponse(_message.Message):
     __slots__ = ("statuses",)
@@ -58,9 +50,7 @@ class ReadContentRequest(_message.Message):
     digest: str
     offset: int
     size: int
-    def __init__(
-        self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class ReadContentResponse(_message.Message):
     __slots__ = ("offset", "data")
@@ -94,13 +84,7 @@ class Envelope(_message.Message):
     namespace: str
     topic: str
     event: Any
-    def __init__(
-        self,
-        timestamp: _Optional[_Union[Timestamp, _Mapping]] = ...,
-        namespace: _Optional[str] = ...,
-        topic: _Optional[str] = ...,
-        event: _Optional[_Union[Any, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, timestamp: _Optional[_Union[Timestamp, _Mapping]] = ..., namespace: _Optional[str] = ..., topic: _Optional[str] = ..., event: _Optional[_Union[Any, _Mapping]] = ...) -> None: ...
 
 class ImageEvent(_message.Message):
     __slots__ = ("name",)
