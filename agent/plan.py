@@ -121,4 +121,5 @@ def as_patch(status: NodePullStatus) -> dict[str, Any]:
     names = dict(zip(NodePullStatus.__struct_fields__, NodePullStatus.__struct_encode_fields__, strict=True))
     patch = {names[field]: value for field, value in body.items()}
     patch["images"] = [{"phase": image.phase.value, **msgspec.to_builtins(image)} for image in status.images]
+    patch["addresses"] = msgspec.to_builtins(status.addresses)
     return {"status": patch}

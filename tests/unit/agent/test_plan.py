@@ -137,6 +137,8 @@ def test_a_patch_spells_out_what_went_back_to_its_default() -> None:
             "present": 0,
             "pulling": "",
             "images": [{"image": "a", "phase": "Pending"}],
+            "addresses": [],
+            "advice": [],
         }
     }
 
