@@ -1,7 +1,7 @@
 """The PrePull that an annotated workload asks for. Pure.
 
-- `tidegate.dev/pre-pull: "true"` on the workload or on its pod template asks; the workload's own word goes before the
-  template's, and anything but "true" asks for nothing.
+- `tidegate.dev/pre-pull: "true"` on the workload or on its pod template asks, and so does "hold"; the workload's own
+  word goes before the template's, and any other asks for nothing.
 - A workload that another one controls asks for nothing: its owner does (a CronJob's Jobs).
 - The PrePull is named after the workload, owned by it, and deleted with it; its images are the pod template's exact
   strings, each once, of listed registries only. Without such an image there is no PrePull.
@@ -16,7 +16,7 @@ import msgspec
 from controller.placement import Demands, of_workload
 from controller.plan import host_of
 from tidegate.kube.resources import CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, STATEFULSETS, Resource
-from tidegate.kube.shapes import PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, Workload
+from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, Workload
 from tidegate.workload import MalformedObject, WorkloadView, placement, view
 
 KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, CRONJOBS, JOBS)
@@ -24,6 +24,8 @@ KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, 
 
 NAME_LIMIT = 253
 """Characters of an object's name (a DNS subdomain)."""
+ASKING = frozenset({"true", HOLD})
+"""Words of the annotation that ask for the images."""
 MOST_IMAGES = 64
 MOST_TERMS = 32
 """Images, and tolerations or selector labels, of one PrePull, as its CRD allows."""
@@ -50,7 +52,7 @@ def derive(resource: Resource[Workload], workload: Workload, *, listed: Collecti
     """The PrePull of a workload; None when it asks for none. Raises MalformedObject or ValueError for a broken one."""
     metadata = workload.metadata
     own = metadata.annotations.get(PRE_PULL_ANNOTATION)
-    if own not in {None, "true"} or metadata.deletion_timestamp is not None or _controlled(workload):
+    if own not in {None, *ASKING} or metadata.deletion_timestamp is not None or _controlled(workload):
         return None
     if own is None and not _mentions(workload):
         return None
@@ -104,7 +106,7 @@ def _controlled(workload: Workload) -> bool:
 
 
 def _asks(own: str | None, seen: WorkloadView) -> bool:
-    return (own if own is not None else seen.template_annotations.get(PRE_PULL_ANNOTATION)) == "true"
+    return (own if own is not None else seen.template_annotations.get(PRE_PULL_ANNOTATION)) in ASKING
 
 
 def _mentions(workload: Workload) -> bool:

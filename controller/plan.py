@@ -49,6 +49,14 @@ class Progress:
     refused: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Names of the nodes where an ask's images are wanted, and of those that have them all."""
+
+    nodes: frozenset[str] = frozenset()
+    ready: frozenset[str] = frozenset()
+
+
 class _Asked:
     """An ask, and where it stands."""
 
@@ -154,6 +162,11 @@ class Plan:
         """How far an ask is; None when nobody asks under this key."""
         asked = self._asks.get(key)
         return Progress(len(asked.nodes), len(asked.ready), asked.refused) if asked else None
+
+    def places(self, key: str) -> Places:
+        """The nodes of an ask; none when nobody asks under this key."""
+        asked = self._asks.get(key)
+        return Places(frozenset(asked.nodes), frozenset(asked.ready)) if asked else Places()
 
     def take_changed_nodes(self) -> set[str]:
         """Nodes whose wants may have changed, or that came or went, since the last call."""

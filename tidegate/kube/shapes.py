@@ -14,6 +14,10 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 PRE_PULL_ANNOTATION = f"{GROUP}/pre-pull"
+HOLD = "hold"
+"""The annotation's word by which a workload's new Pods wait for their images on nodes, too."""
+PRE_PULL_GATE = PRE_PULL_ANNOTATION
+"""The scheduling gate of a Pod whose image is not yet on enough nodes."""
 RETRIED_ANNOTATION = f"{GROUP}/retried-at"
 """On what makes Pods: when the controller last woke it, as what its Pods were refused for had changed."""
 REPLICA_GATE = f"{GROUP}/replica"
@@ -189,6 +193,7 @@ class PodSpec(Shape, frozen=True):
     scheduling_gates: list[SchedulingGate] = []
     image_pull_secrets: list[LocalObjectReference] = []
     active_deadline_seconds: int | None = None
+    affinity: dict[str, Any] | None = None
 
 
 class PodStatus(Shape, frozen=True):

@@ -13,6 +13,7 @@ from tidegate.reference import ImageReference
 HOST = "registry.test"
 A, B = f"{HOST}/a@sha256:{'a' * 64}", f"{HOST}/b:1"
 ASKS = {"tidegate.dev/pre-pull": "true"}
+HOLDS = {"tidegate.dev/pre-pull": "hold"}
 REFUSES = {"tidegate.dev/pre-pull": "false"}
 POD = {"containers": [{"name": "c", "image": A}]}
 
@@ -36,6 +37,13 @@ def test_every_kind_asks_by_its_own_or_its_templates_annotation(resource: Resour
         assert (derived.key, derived.spec.images) == (f"shop/{resource.kind.lower()}-web", [A])
         assert (derived.owner.api_version, derived.owner.kind) == (resource.api_version, resource.kind)
         assert (derived.owner.name, derived.owner.uid, derived.owner.controller) == ("web", "u1", True)
+
+
+@pytest.mark.parametrize("asking", [{"own": HOLDS}, {"template": HOLDS}, {"own": ASKS, "template": HOLDS}])
+def test_who_wants_its_pods_held_wants_the_images_too(asking: dict[str, Any]) -> None:
+    assert derive(DEPLOYMENTS, workload(**asking), listed={HOST}) == derive(
+        DEPLOYMENTS, workload(own=ASKS), listed={HOST}
+    )
 
 
 @pytest.mark.parametrize(

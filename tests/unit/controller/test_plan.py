@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.placement import ANYWHERE, Demands, NodeFacts
-from controller.plan import Ask, Plan, Progress, host_of
+from controller.plan import Ask, Places, Plan, Progress, host_of
 
 HOST = "registry.test"
 A, B, C = (f"{HOST}/{name}:1" for name in "abc")
@@ -58,6 +58,8 @@ def test_an_ask_is_ready_where_all_its_images_are() -> None:
     assert made.progress("default/x") == Progress(2, 0, ())
     made.put_present("n", [A, B, C])
     assert made.progress("default/x") == Progress(2, 1, ())
+    assert made.places("default/x") == Places(nodes=frozenset({"n", "m"}), ready=frozenset({"n"}))
+    assert made.places("default/y") == Places()
     made.put_present("n", [B])
     assert made.progress("default/x") == Progress(2, 0, ())
 
