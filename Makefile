@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-holding bench-trouble testbed testbed-down lock reference stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-holding bench-scaleout bench-trouble testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ bench-holding: $(READY)  ## ten thousand held Pods: what they cost the registry,
 
 bench-trouble: $(READY)  ## replicas in trouble: findings, verdicts and requests under 50 reviews a second (three minutes)
 	@$(RUN)/python -m bench.trouble $(ARGS)
+
+bench-scaleout: $(READY) testbed  ## twelve real nodes before a registry that throttles: strategies beside each other (root, Linux)
+	@$(RUN)/python bench/scaleout.py $(ARGS)
 
 testbed:  ## build the parts of the real cluster, once (root, Linux; about 12 minutes on two cores)
 	@tests/testbed/build
