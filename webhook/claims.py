@@ -6,7 +6,8 @@ from hashlib import sha256
 import msgspec
 
 from tidegate.decisions import ANNOTATION, Claim, sign, verify
-from tidegate.policy import Decision, Subject
+from tidegate.findings import Finding, ImageFinding, Verdict
+from tidegate.policy import Decision, Holding, Subject
 from tidegate.workload import WorkloadView
 from webhook.rules import KeySource
 
@@ -19,7 +20,12 @@ class Claims:
         self._clock = clock
 
     def made(self, decision: Decision, *, subject: Subject, images: Iterable[str], asked: Iterable[str]) -> str | None:
-        """The text for the Pod; `decision` is about `asked`, those of its images that needed asking."""
+        """The text for the Pod; `decision` is about `asked`, those of its images that needed asking.
+
+        None where an image passes because nobody waited for the answer: who asks `/mutate` says how long it may take.
+        """
+        if subject.holding is not Holding.ALWAYS_ADMIT and any(_passes_unseen(*one) for one in decision.judged):
+            return None
         claim = Claim(
             namespace=subject.namespace, images=frozenset(images), subject=_short(subject, asked),
             verdict=decision.verdict, worst=decision.worst,
@@ -38,6 +44,12 @@ class Claims:
             text, keys=self._keys.keys(), namespace=subject.namespace, images=images, subject=_short(subject, asked),
             now=self._clock(),
         )  # fmt: skip
+
+
+def _passes_unseen(finding: ImageFinding, verdict: Verdict) -> bool:
+    """An image that was complete before has been seen."""
+    passes = verdict in {Verdict.ALLOW, Verdict.WARN}
+    return finding.finding is Finding.DEADLINE and passes and not finding.known_before
 
 
 def _short(subject: Subject, asked: Iterable[str]) -> str:

@@ -18,6 +18,9 @@ from webhook.review import Review
 _JUDGED = frozenset({"CREATE", "UPDATE"})
 _NODES = "system:nodes"
 _EPHEMERAL = "ephemeralcontainers"
+_ACCOUNTS = "system:serviceaccount:"
+_DAEMONS = frozenset({"system:serviceaccount:kube-system:daemon-set-controller", "system:kube-controller-manager"})
+"""Whoever makes the Pods of built-in DaemonSets; the second with one account for all of Kubernetes' controllers."""
 _WITHOUT_IMAGES = frozenset({"status", "scale", "resize", "eviction", "binding"})
 
 
@@ -66,11 +69,22 @@ def _holding(seen: WorkloadView, owner: Owner | None, review: Review) -> Holding
     if review.sub_resource == _EPHEMERAL:
         return Holding.ALWAYS_ADMIT
     if seen.is_pod:
-        if owner is not None and owner.kind == "DaemonSet":
+        if owner is not None and owner.kind == "DaemonSet" and _is_from(owner, review):
             return Holding.ALWAYS_ADMIT
         gateable = review.operation == "CREATE" and not seen.node_name
         return Holding.POSSIBLE if gateable else Holding.NEVER
     return Holding.NEVER if seen.kind == "DaemonSet" or seen.node_name else Holding.POSSIBLE
+
+
+def _is_from(owner: Owner, review: Review) -> bool:
+    """Whether a DaemonSet's controller asks: anybody can write an owner on a Pod, and would pass whatever is found.
+
+    Another group's controller is an account of some other namespace, which authors of this one cannot be.
+    """
+    user = review.user_info.username
+    if owner.api_version.startswith("apps/"):
+        return user in _DAEMONS
+    return user.startswith(_ACCOUNTS) and not user.startswith(f"{_ACCOUNTS}{review.namespace}:")
 
 
 def _is_mirror_pod(seen: WorkloadView, review: Review) -> bool:

@@ -32,8 +32,6 @@ class Held:
     created: datetime
     owner: OwnerReference | None = None
     """Its controller."""
-    active_deadline_s: int | None = None
-    """The Pod's own `activeDeadlineSeconds`."""
     pull_secrets: tuple[str, ...] = ()
     """Names of those that it brings, its ServiceAccount's among them: the API server has copied them."""
 
@@ -84,21 +82,18 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
         gates=gates,
         created=moment(metadata.creation_timestamp) or now,
         owner=next((one for one in metadata.owner_references if one.controller), None),
-        active_deadline_s=pod.spec.active_deadline_seconds,
         pull_secrets=wearer_of(seen, metadata.namespace).secrets,
     )
 
 
-def hold_limit_s(held: Held, job: Workload | None) -> float | None:
-    """Seconds from its creation after which a Pod with a deadline of its own is let go: half of that deadline.
+def hold_limit_s(job: Workload | None) -> float | None:
+    """Seconds from its creation after which a Job's Pod is let go: half of the Job's deadline, if it has one.
 
-    A gated Pod's clock runs: a Job (the Pod's, if it is known) that is held to its end fails without having begun.
+    A Job's clock runs while its Pods are gated: held to its end, it would fail without having begun. A Pod's own
+    `activeDeadlineSeconds` counts from when a kubelet takes it, and says nothing of how long it may wait.
     """
-    limits = [held.active_deadline_s]
-    if job is not None:
-        limits.append(job.spec.get("activeDeadlineSeconds"))
-    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
-    return min(known) / 2 if known else None
+    limit = job.spec.get("activeDeadlineSeconds") if job is not None else None
+    return limit / 2 if isinstance(limit, int) and limit > 0 else None
 
 
 def moment(text: str | None) -> datetime | None:

@@ -206,11 +206,11 @@ class Holds:
             await self._release(held, waited_s, reason="ReplicaComplete", note=note)
 
     async def _hold(self, held: Held, judged: Judged, worst: ImageFinding, waited_s: float) -> None:
-        """Say why it waits, and mind the deadlines: policy's, and half of its own."""
+        """Say why it waits, and mind the deadlines: policy's, and half of its Job's."""
         self._say(held, reason="ReplicaLagging", action="Hold", note=words.started(worst))
         self._say_to_owner(held, worst)
         job = self._job_of(held)
-        policy_s, own_s = judged.settings.hold_deadline_s, hold_limit_s(held, job)
+        policy_s, own_s = judged.settings.hold_deadline_s, hold_limit_s(job)
         late = waited_s >= policy_s
         if (late and judged.settings.hold_releases) or (own_s is not None and waited_s >= own_s):
             note = words.let_go(waited_s, worst)

@@ -101,7 +101,7 @@ class HoldConfig(ConfigModel):
     """How long a Pod is held, and what then."""
 
     deadline: Seconds = 240.0
-    """From its creation. A Pod or Job with `activeDeadlineSeconds` is let go at half of that."""
+    """From its creation. The Pods of a Job with `activeDeadlineSeconds` are let go at half of that."""
     then: Literal["keep", "release"] = "keep"
     """`keep` says so by an Event and `tidegate_held_pods_overdue`, `release` opens the gate."""
 

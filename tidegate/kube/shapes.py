@@ -192,7 +192,6 @@ class PodSpec(Shape, frozen=True):
     tolerations: list[Toleration] = []
     scheduling_gates: list[SchedulingGate] = []
     image_pull_secrets: list[LocalObjectReference] = []
-    active_deadline_seconds: int | None = None
     affinity: dict[str, Any] | None = None
 
 

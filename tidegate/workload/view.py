@@ -154,9 +154,13 @@ def same_images(old: WorkloadView, new: WorkloadView) -> bool:
 
 
 def new_images(old: WorkloadView, new: WorkloadView) -> tuple[ImageUse, ...]:
-    """The uses of images that the old object did not name anywhere."""
+    """The uses of images that the old object did not name anywhere.
+
+    What only its ephemeral containers named is new elsewhere: they are let in where others are not.
+    """
     known = {use.image for use in old.images}
-    return tuple(use for use in new.images if use.image not in known)
+    lasting = {use.image for use in old.images if not use.ephemeral}
+    return tuple(use for use in new.images if use.image not in (known if use.ephemeral else lasting))
 
 
 def _images_of(pod: PodSpec | None, pointer: str) -> Iterator[ImageUse]:

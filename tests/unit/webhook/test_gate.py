@@ -174,9 +174,6 @@ async def test_fewer_replicas_do_not_excuse_a_new_image(webhook: Any, make: Any)
     assert (await webhook.judge(review)).said == (False, "hold", "absent")
 
 
-OWNED_BY_DAEMONSET = {"ownerReferences": [{"kind": "DaemonSet", "name": "d", "controller": True}]}
-
-
 @pytest.mark.parametrize("finding", [Finding.ABSENT, Finding.MISMATCH, Finding.UNREACHABLE, Finding.DEADLINE])
 async def test_ephemeral_containers_are_let_in_with_a_warning(webhook: Any, make: Any, finding: Finding) -> None:
     webhook.checker.replica["new"] = finding
@@ -199,7 +196,6 @@ async def test_but_not_unpinned(webhook: Any, make: Any) -> None:
         pytest.param({}, {}, "absent", (False, "hold", "absent"), id="a Pod that can wait"),
         pytest.param({}, {"nodeName": "n"}, "absent", (False, "deny", "absent"), id="on a node already"),
         pytest.param({}, {"nodeName": "n"}, "throttled", (True, "warn", "throttled"), id="nothing learned, on a node"),
-        pytest.param(OWNED_BY_DAEMONSET, {}, "absent", (True, "warn", "absent"), id="a DaemonSet's"),
         pytest.param({}, {}, "throttled", (False, "hold", "throttled"), id="nothing learned, can wait"),
     ],
 )
