@@ -6,6 +6,7 @@ The composition root: environment, files and the clock are read here and passed 
 import argparse
 import asyncio
 import os
+import random
 import secrets
 import signal
 import sys
@@ -19,6 +20,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from agent.cluster import ClusterPlans, ClusterStatus
+from agent.credentials import Authenticated, Hosts
+from agent.identity import Places, add_arguments, places_of, sources
 from agent.loop import Agent, Settings
 from agent.pull import Pulls
 from agent.report import Reporter
@@ -50,13 +53,14 @@ class Arguments:
     cri_socket: str
     metrics_port: int | None
     at_once: int | None
+    credentials: Places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; 2 when the call or the configuration is wrong."""
-    arguments = _parse(argv)
     logs.configure()
     try:
+        arguments = _parse(argv)
         config = load(arguments.config)
         cluster = connection(arguments.kubeconfig, os.environ)
     except (ConfigError, ConnectionConfigError) as exc:
@@ -79,11 +83,15 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
             await stack.enter_async_context(served(app, port=arguments.metrics_port))
         store = await stack.enter_async_context(CriImages(arguments.cri_socket))
         client = await stack.enter_async_context(KubeClient(cluster))
+        hosts = Hosts(config)
+        found = await stack.enter_async_context(
+            sources(arguments.credentials, hosts=hosts, clock=loop.time, chance=random.SystemRandom())
+        )
         plans = ClusterPlans(client, node=arguments.node, pauses=_PAUSES)
         agent = Agent(
             plans=plans,
             store=store,
-            pulls=Pulls(store, metrics=metrics, wall=_now),
+            pulls=Pulls(Authenticated(store, found), metrics=metrics, wall=_now),
             reporter=Reporter(ClusterStatus(client, node=arguments.node), pauses=_PAUSES),
             listed=_listed(config),
             nonce=nonce,
@@ -92,6 +100,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
         )
 
         async def take(config: Config) -> None:
+            hosts.take(config)
             agent.configure(listed=_listed(config), at_once=arguments.at_once or config.pre_pull.per_node)
 
         log.info(
@@ -116,6 +125,7 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument("--cri-socket", default=DEFAULT_SOCKET, metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--metrics-port", type=calls.port, metavar="PORT", help="serve metrics there; default: nowhere")
     parser.add_argument("--at-once", type=int, metavar="N", help="images pulled at once; default: prePull.perNode")
+    add_arguments(parser)
     given = parser.parse_args(argv)
     if not given.node:
         parser.error("--node: needed when NODE_NAME is not set")
@@ -123,7 +133,7 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
         parser.error("--at-once: at least 1")
     if not given.cri_socket.startswith("unix:/"):
         parser.error(f"--cri-socket: write it like {DEFAULT_SOCKET}")
-    return Arguments(**vars(given))
+    return Arguments(credentials=places_of(given), **vars(given))
 
 
 def _listed(config: Config) -> frozenset[str]:

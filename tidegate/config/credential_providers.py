@@ -1,15 +1,17 @@
 """kubelet's file of credential provider plugins, `CredentialProviderConfig` of kubelet.config.k8s.io/v1.
 
 The same file that nodes have, or one like it. A provider that needs a Pod's service account token
-(`tokenAttributes`) is refused: the gate asks for itself, not for a Pod.
+(`tokenAttributes`) is refused where the file is given to tidegate, and passed over in a node's own: nobody asks here
+for a Pod.
 """
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from tidegate.config.base import ConfigModel
 from tidegate.config.document import read
@@ -48,12 +50,10 @@ class ProviderConfig(ConfigModel):
             raise ValueError(message)
         return value
 
-    @model_validator(mode="after")
-    def _needs_no_pod(self) -> Self:
-        if self.token_attributes is not None:
-            message = "tokenAttributes: the gate has no Pod's service account to show; leave this provider out"
-            raise ValueError(message)
-        return self
+    @property
+    def needs_pod(self) -> bool:
+        """Whether it wants to see the token of the Pod that the image is for."""
+        return self.token_attributes is not None
 
 
 class CredentialProviderConfig(ConfigModel):
@@ -74,18 +74,55 @@ class CredentialProviderConfig(ConfigModel):
 
 def load_providers(config: Path, bin_dir: Path) -> list[ProviderConfig]:
     """The plugins of a file, each of which is there and may be started. Raises ConfigError."""
+    providers = _parsed(config)
+    for place, provider in enumerate(providers):
+        if provider.needs_pod:
+            message = (
+                f"{config}: providers[{place}].tokenAttributes: the gate has no Pod's service account to show; "
+                "leave this provider out"
+            )
+            raise ConfigError(message)
+        if fault := _not_there(bin_dir / provider.name):
+            raise ConfigError(fault)
+    return providers
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProviders:
+    """Of a node's own file."""
+
+    usable: tuple[ProviderConfig, ...]
+    passed_over: tuple[str, ...]
+    """A sentence for each that cannot be used here."""
+
+
+def node_providers(config: Path, bin_dir: Path) -> NodeProviders:
+    """Those of kubelet's own file that work without a Pod; a node without the file has none. Raises ConfigError."""
+    if not config.exists():
+        return NodeProviders((), (f"{config}: not there, so this node has no plugins",))
+    usable, passed_over = list[ProviderConfig](), list[str]()
+    for provider in _parsed(config):
+        if provider.needs_pod:
+            passed_over.append(f"{provider.name}: wants a Pod's service account (tokenAttributes)")
+        elif fault := _not_there(bin_dir / provider.name):
+            passed_over.append(fault)
+        else:
+            usable.append(provider)
+    return NodeProviders(tuple(usable), tuple(passed_over))
+
+
+def _parsed(config: Path) -> list[ProviderConfig]:
     text = read_text(config)
     try:
-        providers = CredentialProviderConfig.model_validate(read(text)).providers
+        return CredentialProviderConfig.model_validate(read(text)).providers
     except ValidationError as exc:
         message = "\n".join(f"{config}: {line}" for line in complaints(exc).splitlines())
         raise ConfigError(message) from None
     except ConfigError as exc:
         message = f"{config}: {exc}"
         raise ConfigError(message) from exc
-    for provider in providers:
-        plugin = bin_dir / provider.name
-        if not plugin.is_file() or not os.access(plugin, os.X_OK):
-            message = f"{plugin}: no executable file"
-            raise ConfigError(message)
-    return providers
+
+
+def _not_there(plugin: Path) -> str:
+    """What is wrong with an executable; empty if nothing is."""
+    return "" if plugin.is_file() and os.access(plugin, os.X_OK) else f"{plugin}: no executable file"
