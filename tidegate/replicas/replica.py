@@ -125,7 +125,7 @@ class Replica:
         if admission is Admission.REFUSED:
             raise self._refusal()
         if admission is Admission.TRIAL:
-            log.debug("replica.trial", registry=self.registry, replica=self.name)
+            log.info("replica.trial", registry=self.registry, replica=self.name)
         sent = False
 
         def count() -> None:
