@@ -4,19 +4,20 @@ The two newest keys stay, so what was signed just before a new key came is still
 process may have made them, and what is no name of ours sorts before all and goes first.
 """
 
-import asyncio
 import base64
 import random
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Never
 
 import structlog
 
+from controller.keeping import kept
 from tidegate.kube.client import KubeClient
-from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
+from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
 from tidegate.kube.resources import SECRETS
 from tidegate.kube.shapes import DECISION_SECRET, Metadata, Secret
 
@@ -28,7 +29,6 @@ KEPT = 2
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _LOOK_S = 600.0
-_RETRY_S = 5.0
 
 
 def rotated(data: Mapping[str, str], *, now: datetime, fresh: Callable[[], bytes]) -> dict[str, str | None]:
@@ -64,18 +64,7 @@ class DecisionKeys:
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
         """What has to run for ever, with its name."""
-        return {"decision keys": self.run}
-
-    async def run(self) -> Never:
-        """Look after it until cancelled."""
-        while True:
-            pause = _LOOK_S
-            try:
-                await self.keep()
-            except KubeError as exc:
-                log.warning("keys.failed", secret=f"{self._namespace}/{DECISION_SECRET}", error=str(exc))
-                pause = _RETRY_S
-            await asyncio.sleep(pause * self._chance.uniform(0.75, 1.0))
+        return {"decision keys": partial(kept, self.keep, what="decision keys", look_s=_LOOK_S, chance=self._chance)}
 
     async def keep(self) -> None:
         """Make the Secret if it is not there, and give it a new key when it is time. Raises KubeError."""

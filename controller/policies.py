@@ -4,17 +4,18 @@ Guarantees: written when something differs, and only then; what somebody changed
 what carries our label and follows from nothing any more is deleted; nothing else is touched.
 """
 
-import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Never
 
 import structlog
 
+from controller.keeping import kept
 from tidegate.admission import MANAGED_BY
 from tidegate.kube.client import KubeClient
-from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
+from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
 from tidegate.kube.patch import difference, filled
 from tidegate.kube.resources import ADMISSION_BINDINGS, ADMISSION_POLICIES, Resource
 from tidegate.kube.shapes import AdmissionObject
@@ -22,7 +23,6 @@ from tidegate.kube.shapes import AdmissionObject
 log = structlog.get_logger()
 
 _LOOK_S = 60.0
-_RETRY_S = 5.0
 _RESOURCES = (ADMISSION_POLICIES, ADMISSION_BINDINGS)
 _OURS = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
 
@@ -37,18 +37,11 @@ class Policies:
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
         """What has to run for ever, each with its name."""
-        return {"keep admission policies": self.run}
-
-    async def run(self) -> Never:
-        """Look after them until cancelled."""
-        while True:
-            pause = _LOOK_S
-            try:
-                await self.keep()
-            except KubeError as exc:
-                log.warning("policies.failed", error=str(exc))
-                pause = _RETRY_S
-            await asyncio.sleep(pause * self._chance.uniform(0.75, 1.0))
+        return {
+            "keep admission policies": partial(
+                kept, self.keep, what="admission policies", look_s=_LOOK_S, chance=self._chance
+            )
+        }
 
     async def keep(self) -> None:
         """Create, put right and delete. Raises KubeError."""

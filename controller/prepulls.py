@@ -18,17 +18,13 @@ from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import PREPULLS
 from tidegate.kube.shapes import Condition, Metadata, PrePull, PrePullStatus
+from tidegate.kube.times import timestamp
 
 log = structlog.get_logger()
 
 STATUS_S = 1.0
 READY = "Ready"
 _MOST_NAMED = 3
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC to the second, as `metav1.Time` is written."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def status_of(prepull: PrePull, progress: Progress, *, now: str) -> PrePullStatus:

@@ -5,23 +5,23 @@ rules of configurations that are there are written, and only when they differ; w
 what to do when nobody answers stays as it is; nothing is ever made or armed here.
 """
 
-import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Never
 
 import structlog
 
+from controller.keeping import kept
 from tidegate.kube.client import KubeClient
-from tidegate.kube.errors import Conflict, KubeError, NotFound
+from tidegate.kube.errors import Conflict, NotFound
 from tidegate.kube.patch import filled
 from tidegate.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 
 log = structlog.get_logger()
 
 _LOOK_S = 60.0
-_RETRY_S = 5.0
 _FOLLOWS = ("namespaceSelector", "rules")
 
 
@@ -35,18 +35,11 @@ class Webhooks:
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
         """What has to run for ever, each with its name."""
-        return {"keep webhook configurations": self.run}
-
-    async def run(self) -> Never:
-        """Look after them until cancelled."""
-        while True:
-            pause = _LOOK_S
-            try:
-                await self.keep()
-            except KubeError as exc:
-                log.warning("webhooks.failed", error=str(exc))
-                pause = _RETRY_S
-            await asyncio.sleep(pause * self._chance.uniform(0.75, 1.0))
+        return {
+            "keep webhook configurations": partial(
+                kept, self.keep, what="webhook configurations", look_s=_LOOK_S, chance=self._chance
+            )
+        }
 
     async def keep(self) -> None:
         """Put right what is there. Raises KubeError."""

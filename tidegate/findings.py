@@ -37,7 +37,7 @@ class Finding(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What policy does about a finding; see `severity` for their order."""
+    """What policy does about a finding; `VERDICTS_WORST_FIRST` has their order."""
 
     ALLOW = "allow"
     WARN = "warn"

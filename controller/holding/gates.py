@@ -9,6 +9,7 @@ import msgspec
 
 from tidegate.kube.resources import key
 from tidegate.kube.shapes import REPLICA_GATE, ObjectReference, OwnerReference, Pod, Workload
+from tidegate.kube.times import moment_of
 from tidegate.policy import exempt_reason
 from tidegate.pull_secrets import wearer_of
 from tidegate.workload import MalformedObject, view
@@ -80,7 +81,7 @@ def held_of(pod: Pod | None, *, now: datetime) -> Held | None:
         exempt_reason=exempt_reason(metadata.annotations),
         images=tuple(dict.fromkeys(use.image for use in seen.images)),
         gates=gates,
-        created=moment(metadata.creation_timestamp) or now,
+        created=moment_of(metadata.creation_timestamp) or now,
         owner=next((one for one in metadata.owner_references if one.controller), None),
         pull_secrets=wearer_of(seen, metadata.namespace).secrets,
     )
@@ -96,13 +97,4 @@ def hold_limit_s(job: Workload | None) -> float | None:
     return limit / 2 if isinstance(limit, int) and limit > 0 else None
 
 
-def moment(text: str | None) -> datetime | None:
-    """RFC 3339 as the API writes it; None for what is not there, cannot be read, or names no zone."""
-    try:
-        read = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return read if read.tzinfo is not None else None
-
-
-__all__ = ["Held", "MalformedObject", "held_of", "hold_limit_s", "moment"]
+__all__ = ["Held", "MalformedObject", "held_of", "hold_limit_s"]

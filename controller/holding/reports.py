@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Never
 
 import structlog
@@ -14,6 +14,7 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from tidegate.kube.resources import EVENTS
 from tidegate.kube.shapes import Event, Metadata, ObjectReference
+from tidegate.kube.times import micro_time
 
 log = structlog.get_logger()
 
@@ -73,8 +74,3 @@ class Reports:
         except (Forbidden, Invalid) as exc:  # a namespace that is being deleted, or a right that is missing
             log.warning("event.refused", event=key, error=str(exc))
         self._waiting.pop(key, None)
-
-
-def micro_time(moment: datetime) -> str:
-    """As `metav1.MicroTime` is written."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,7 +12,6 @@ from typing import Never
 
 import structlog
 
-from controller.holding.gates import moment
 from controller.images.inventory import Inventory
 from controller.images.latest import Latest
 from controller.images.status import Known, is_over, is_proven, status_after
@@ -23,6 +22,7 @@ from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import IMAGEAVAILABILITIES
 from tidegate.kube.shapes import ImageAvailability, Metadata, ReplicaAvailability
+from tidegate.kube.times import moment_of
 from tidegate.metrics import Metrics
 from tidegate.replicas import RegistryReplicas
 
@@ -138,7 +138,7 @@ class Objects:
             uses=self._inventory.uses(observed.metadata.name),
             home=registry.home.name if registry else "",
             replicas=[replica.name for replica in registry.every] if registry else (),
-            first_seen=moment(observed.metadata.creation_timestamp) or now,
+            first_seen=moment_of(observed.metadata.creation_timestamp) or now,
         )
 
     def _tell(self, before: ImageAvailability, entries: Mapping[str, ReplicaAvailability], *, used: bool) -> None:

@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from controller.holding.gates import moment
 from controller.images.inventory import Count
-from controller.prepulls import timestamp
 from tidegate.findings import FAILURES, Finding, ReplicaFinding
 from tidegate.kube.shapes import ImageAvailabilityStatus, MissingParts, NamespaceUse, ReplicaAvailability
+from tidegate.kube.times import moment_of, timestamp
 
 UNUSED = timedelta(days=1)
 MOST_NAMESPACES = 4096
@@ -119,7 +118,7 @@ def _entry(
 def _lag_s(before: ReplicaAvailability | None, home: ReplicaAvailability | None, known: Known, now: datetime) -> float:
     if before is None or not is_proven(before) or (home is None and before.name == known.home):
         return 0.0
-    began = max(known.first_seen, moment(home.complete_since if home else None) or known.first_seen)
+    began = max(known.first_seen, moment_of(home.complete_since if home else None) or known.first_seen)
     return max(0.0, round((now - began).total_seconds(), 3))
 
 
@@ -143,5 +142,5 @@ def _entry_of(entry: NamespaceUse, uses: Mapping[str, Count], now: datetime) -> 
 
 
 def _past(unused_since: str | None, now: datetime) -> bool:
-    since = moment(unused_since)
+    since = moment_of(unused_since)
     return since is not None and now - since >= UNUSED

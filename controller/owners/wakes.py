@@ -13,7 +13,7 @@ Bounded: one owner at most every `QUIET_S`, a few at once, and none that lacks n
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Never
 
@@ -31,6 +31,7 @@ from tidegate.kube.errors import NotFound
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import Resource
 from tidegate.kube.shapes import RETRIED_ANNOTATION, ImageAvailability, Namespace, ReplicaSet, Workload
+from tidegate.kube.times import timestamp
 from tidegate.workload import MalformedObject, view
 
 log = structlog.get_logger()
@@ -131,8 +132,7 @@ class Wakes:
             raise Again(quiet_s)
         self._woken[key] = now
         _, namespace, name = key.split("/")
-        moment = self._wall().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        patch = {"metadata": {"annotations": {RETRIED_ANNOTATION: timestamp(self._wall())}}}
         with suppress(NotFound):
-            patch = {"metadata": {"annotations": {RETRIED_ANNOTATION: moment}}}
             await self._client.merge_patch(known[0], name, patch, namespace=namespace)
             log.info("owner.woken", owner=key)

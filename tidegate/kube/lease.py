@@ -34,6 +34,7 @@ from tidegate.kube.client import REQUEST_S
 from tidegate.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from tidegate.kube.resources import LEASES, Resource
 from tidegate.kube.shapes import Lease, LeaseSpec, Metadata
+from tidegate.kube.times import micro_time
 
 log = structlog.get_logger()
 
@@ -320,8 +321,3 @@ class _LastResort:
 
     def cancel(self) -> None:
         self._handle.cancel()
-
-
-def micro_time(moment: datetime) -> str:
-    """Kubernetes' MicroTime: RFC 3339 in UTC with six digits."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

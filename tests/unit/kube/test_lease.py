@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tidegate.kube.client import REQUEST_S, KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound, Unavailable
-from tidegate.kube.lease import Candidate, Term, Timing, micro_time
+from tidegate.kube.lease import Candidate, Term, Timing
 from tidegate.kube.resources import LEASES
 from tidegate.kube.shapes import Lease, LeaseSpec, Metadata
 from tidegate.testing.apiserver import ApiServerDouble
@@ -352,10 +352,6 @@ async def test_work_that_fails_is_told_and_the_lease_is_over_soon() -> None:
         with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a fault")):
             await candidate.run(work)
         assert (record(api)["holderIdentity"], record(api)["leaseDurationSeconds"]) == ("one", 1)
-
-
-def test_times_are_in_utc_to_the_microsecond() -> None:
-    assert micro_time(datetime.fromisoformat("2026-01-01T01:00:00.5+01:00")) == "2026-01-01T00:00:00.500000Z"
 
 
 @settings(max_examples=40)

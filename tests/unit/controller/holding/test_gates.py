@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.holding.gates import Held, held_of, hold_limit_s, moment
+from controller.holding.gates import Held, held_of, hold_limit_s
 from controller.holding.judge import Rules
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.shapes import REPLICA_GATE, Pod, Workload
@@ -71,15 +71,6 @@ def test_opening_ours_leaves_all_others_in_their_order(others: list[str], data: 
 )
 def test_a_jobs_deadline_is_halved(job: dict[str, Any] | None, limit: float | None) -> None:
     assert hold_limit_s(None if job is None else Workload(spec=job)) == limit
-
-
-@pytest.mark.parametrize("text", [None, "", "soon", "2026-11-24", "2026-11-24T12:00:00", "2026-13-24T12:00:00Z"])
-def test_a_time_that_cannot_be_read_is_none(text: str | None) -> None:
-    assert moment(text) is None
-
-
-def test_a_time_of_the_api_is_read() -> None:
-    assert moment("2026-11-24T12:00:00Z") == NOON
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sampled_from(Finding), max_size=3))
