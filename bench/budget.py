@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from controller.budget import Budget, Limits
-from controller.grants import Cost, Granted, Grants
+from controller.granted import Cost, Granted
+from controller.grants import Grants
 from controller.plan import Want
 from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.grants import LATE_S, MOST_S, START_S, Granted
+from controller.granted import LATE_S, MOST_S, START_S, Granted
 from controller.plan import host_of
 from tidegate.kube.shapes import Grant, NodeImageStatus, NodePull, Phase
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import structlog
 
 from controller.budget import Budget
-from controller.grants import Ended, Granted
+from controller.granted import Ended, Granted
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()

@@ -13,9 +13,10 @@ one counts as the latest):
 - A throttle of a pull that was granted under the budget as it is halves both; those of older pulls only lengthen the
   pause, so one overload is answered by one step down, however many pulls it hits.
 - Nothing is granted in a pause, and a throttle leaves nothing in the bucket: the registry's own was just proved empty.
-- A pull that ends cleanly raises both by a step: the limit by one pull, the rate by a third of where it started for
-  each second that the pull's cost took to flow in, and at most to twice the rate that the pull was granted under. Near
-  where there was a throttle before, by an eighth of that (`controller.climb`).
+- A pull that ends cleanly raises both by a step: the limit by one pull, the rate by half of where it started for each
+  second that the pull's cost took to flow in, the less the higher it is already (by the square root), and at most to
+  twice the rate that the pull was granted under. Near where there was a throttle before it is an eighth of that
+  (`controller.climb`).
 - Past where they started, only what was used up grows: the limit when all of it was in flight and the pull took less
   than twice as long as the quickest of its kind (else pulls only slow each other down), the rate when the bucket had
   not been full for long.
@@ -36,8 +37,8 @@ DEFAULT_PAUSE_S = 1.0
 MOST_PAUSE_S = 60.0
 FLOOR_SHARE = 1 / 16
 """Of the configured rate: what is always allowed. Where even that is too much, the growing pauses slow it down."""
-GROWTH_S = 3.0
-"""So many seconds of what was used up, and ended cleanly, raise the rate by as much as it started with."""
+GROWTH_S = 2.0
+"""So many seconds of what was used up, and ended cleanly, raise the rate by as much as it started with, at first."""
 TRUSTED = 2.0
 """Times the rate that a clean pull was granted under: what it proves at most."""
 SLOWED = 2.0
@@ -182,7 +183,8 @@ class Budget:
         if self._pulls.value < self._pulls.start or (full and not slowed):
             self._pulls.climb(1.0, most=math.inf)
         if self._rate.value < self._rate.start or begun.used:
-            step = self._rate.start / GROWTH_S * begun.cost / begun.rate
+            start, seconds = self._rate.start, begun.cost / begun.rate
+            step = seconds * start / GROWTH_S * math.sqrt(min(1.0, start / begun.rate))
             self._rate.climb(step, most=begun.rate * TRUSTED)
 
     def throttled(self, now: float, *, pull: str | None = None, retry_after_s: float | None = None) -> None:

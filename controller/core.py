@@ -21,7 +21,8 @@ from controller.books import Books
 from controller.budget import Budget, Limits
 from controller.costs import Costs, PullCosts
 from controller.derive import Derived, MalformedObject, controller_of, derive, is_derived, name_for
-from controller.grants import START_S, Cost, Grants
+from controller.granted import START_S, Cost
+from controller.grants import Grants
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
 from controller.placement import Demands, facts

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from controller.grants import Cost
+from controller.granted import Cost
 from controller.plan import host_of
 from controller.workqueue import Again, WorkQueue
 from tidegate.completeness import Checker

@@ -3,8 +3,10 @@
 Guarantees, beside those of `controller.budget`:
 - An image is granted to a node only while it is wanted there, known to be absent there, its cost is known, the node's
   agent has reported itself on this very Node, and fewer than `per_node` pulls are granted there.
-- Served in the order of the wants, an image at a time (`controller.waiting`), and within an image first where a pull
-  was begun already. Whoever is first for a registry is waited for, never overtaken by a cheaper pull: nobody starves.
+- A pull is charged what its image takes without what the node has of it from others, and never less than one request.
+- Served in the order of `controller.waiting`. Whoever is first for a registry is waited for, never overtaken by a
+  cheaper pull; whoever has waited for `OVERDUE_S` goes ahead of all of the same priority: nobody starves.
+- Behind a mirror (`controller.mirrored`), an image is begun on two nodes first and then on as many as have it.
 - A grant is in flight until the agent answers it, until the node is gone for `GONE_S`, or until the last moment at
   which the agent could still be pulling: an agent that is cut off never makes the budget be exceeded.
 - A failed pull waits before the next try, longer each time, with jitter and up to a cap, and holds no grant meanwhile;
@@ -17,136 +19,75 @@ No I/O and no clock: `now` is monotonic seconds, and passed in.
 import heapq
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 
 from controller.budget import Budget, Ending
 from controller.failures import pause_s, result_of
+from controller.granted import LATE_S, START_S, Cost, Ended, Granted
+from controller.mirrored import Mirrored
 from controller.plan import Want
-from controller.waiting import Place, Waiting
+from controller.records import OVERDUE_S, Node, Record
+from controller.waiting import Waiting
 from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
 
-START_S = 60.0
-"""The agent may begin this long after the grant: a slow watch, a clock that is a little off, or a restart fit in."""
 GONE_S = 30.0
 """A deleted Node's agent, if it lives at all, has heard of it by then and let go."""
-LEAST_S = 60.0
-SLOWEST = 1_000_000.0
-"""Bytes per second of a pull that is still worth waiting for."""
-MOST_S = 3600.0
-TRIES_AHEAD = 3
-"""So often a node whose pull failed goes ahead of those that have not begun: what it has got already it keeps."""
-LATE_S = 5.0
-"""How late a status may arrive after what it tells."""
 
 _REMEMBERED = 10_000
 """Grants that have ended and are known again when an old copy of a NodePull shows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one pull takes: requests to the registry, and compressed bytes (0: unknown)."""
-
-    requests: int
-    bytes: int
-
-    @property
-    def seconds(self) -> float:
-        """How long a pull may take: generous, since an agent sees a stall long before."""
-        return min(MOST_S, LEAST_S + self.bytes / SLOWEST)
-
-
-@dataclass(slots=True, eq=False)
-class Granted:
-    """A grant that is in flight. `deadline`: when nobody can be pulling under it any more."""
-
-    id: str
-    node: str
-    image: str
-    host: str
-    seconds: float
-    at: float
-    deadline: float
-    waited_s: float = 0.0
-    begun: bool = False
-    expires_at: str = ""
-    """`START_S` after the grant, as it is written: RFC 3339, filled in by whoever knows the time of day."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """`result`: `clean`, `found` (there without a pull), the agent's reason (`throttled`, …), `expired`, or `gone`."""
-
-    granted: Granted
-    result: str
-    seconds: float
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """One image on one node."""
-
-    node: "_Node"
-    image: str
-    host: str
-    place: Place
-    since: float
-    looked: bool = False
-    """Whether the agent has said anything of it."""
-    present: bool = False
-    not_before: float = -math.inf
-    failures: int = 0
-    wanted: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    name: str
-    agent: bool = False
-    records: dict[str, _Record] = field(default_factory=dict)
-    live: dict[str, Granted] = field(default_factory=dict)
-    """By image."""
-
-
 class Grants:
-    """See the module. `budgets`: by registry host; `new_id` makes an id that was never used."""
+    """See the module. `budgets`: by registry host; `new_id` makes an id that was never used.
+
+    `mirrored`: registries behind a peer-to-peer mirror.
+    """
 
     def __init__(
-        self, budgets: Mapping[str, Budget], *, per_node: int, new_id: Callable[[], str], chance: random.Random
+        self,
+        budgets: Mapping[str, Budget],
+        *,
+        per_node: int,
+        new_id: Callable[[], str],
+        chance: random.Random,
+        mirrored: Collection[str] = (),
     ) -> None:
         self._budgets = budgets
+        self._mirrored: dict[str, Mirrored[Record]] = {host: Mirrored() for host in mirrored if host in budgets}
         self._per_node = per_node
         self._new_id = new_id
         self._chance = chance
-        self._waiting: dict[str, Waiting[_Record]] = {host: Waiting() for host in budgets}
-        self._nodes: dict[str, _Node] = {}
+        self._waiting: dict[str, Waiting[Record]] = {host: Waiting() for host in budgets}
+        self._nodes: dict[str, Node] = {}
         self._costs: dict[str, Cost] = {}
-        self._records_of: dict[str, dict[_Record, None]] = {}  # in the order of their coming
+        self._records_of: dict[str, dict[Record, None]] = {}  # in the order of their coming
         self._live: dict[str, Granted] = {}
-        self._timers: list[tuple[float, int, _Record | Granted]] = []
+        self._timers: list[tuple[float, int, Record | Granted]] = []
         self._serial = count()
         self._ended: list[Ended] = []
         self._over: dict[str, None] = {}
         self._unpriced: set[str] = set()
+        self._moved: dict[Node, None] = {}
+        """Nodes that lack more or fewer images than when their records were given their places."""
 
     # What is told
 
     def set_wants(self, name: str, wants: Sequence[Want], now: float) -> None:
         """What a node should have now, whole."""
-        node = self._nodes.setdefault(name, _Node(name))
+        node = self._nodes.setdefault(name, Node(name))
         wanted = {want.image: want for want in wants}
         for image in [image for image in node.records if image not in wanted]:
             self._drop(node.records.pop(image), now)
         for image, want in wanted.items():
             record = node.records.get(image)
             if record is None:
-                record = node.records[image] = _Record(node, image, want.host, (want.order, True), now)
+                record = node.records[image] = Record(node, image, want.host, want.order, now)
                 self._enter(record)
-            elif record.place[0] != want.order:
-                self._waiting[record.host].discard(record.place, record)
-                record.place = (want.order, record.place[1])
-            self._refresh(record, now)
+                self._waits_from(record, now)
+            record.order = want.order
+        node.held = None
+        self._moved[node] = None
 
     def forget_node(self, name: str, now: float) -> None:
         """The Node is gone, or was made anew under its name: its grants are worth nothing from now on."""
@@ -162,7 +103,7 @@ class Grants:
 
     def set_agent(self, name: str, now: float, *, reports: bool) -> None:
         """Whether the node's agent has reported itself on this very Node."""
-        node = self._nodes.setdefault(name, _Node(name))
+        node = self._nodes.setdefault(name, Node(name))
         if node.agent == reports:
             return
         node.agent = reports
@@ -176,13 +117,8 @@ class Grants:
             return
         record = node.records.get(image)
         if record is not None:
-            present = status is not None and status.phase is Phase.PRESENT
-            if present:
-                record.failures = 0
-            elif record.present:  # it was collected
-                record.since, record.place = now, (record.place[0], True)
-            record.present = present
             record.looked = status is not None
+            self._set_present(record, now, present=status is not None and status.phase is Phase.PRESENT)
         granted = node.live.get(image)
         if granted is not None and status is not None:
             self._answered(granted, status, record, now)
@@ -196,6 +132,8 @@ class Grants:
             return
         self._costs[image] = cost
         for record in holders:
+            if record.present:
+                record.node.held = None
             self._refresh(record, now)
 
     def adopt(self, granted: Granted) -> None:
@@ -206,7 +144,7 @@ class Grants:
         if granted.host not in self._budgets or self.knows(granted.id):
             return
         budget, now = self._budgets[granted.host], granted.at
-        node = self._nodes.setdefault(granted.node, _Node(granted.node))
+        node = self._nodes.setdefault(granted.node, Node(granted.node))
         ours, cost = node.live.get(granted.image), self._costs.get(granted.image)
         if ours is not None:
             budget.ended(ours.id, Ending.OTHER, now)
@@ -214,10 +152,7 @@ class Grants:
         elif cost is not None:
             budget.charge(cost.requests, now)
         budget.adopt(granted.id)
-        self._live[granted.id] = node.live[granted.image] = granted
-        self._wake(granted.deadline, granted)
-        for record in node.records.values():
-            self._refresh(record, now)
+        self._begin(granted, node, now)
 
     def knows(self, grant: str) -> bool:
         """Whether the grant of this id is in flight, or was lately."""
@@ -229,18 +164,17 @@ class Grants:
         """End what has expired and grant what may be granted; the new grants, to be delivered."""
         while self._timers and self._timers[0][0] <= now:
             _, _, due = heapq.heappop(self._timers)
-            if isinstance(due, _Record):
-                self._refresh(due, now)
+            if isinstance(due, Record):
+                if not due.present:
+                    self._move(due, now)
             elif due.id in self._live and due.deadline <= now:
                 self._expire(due, now)
-        new: list[Granted] = []
-        for host, waiting in self._waiting.items():
-            while (record := waiting.head()) is not None:
-                cost = self._costs[record.image]
-                if self._budgets[host].wait(cost.requests, now) > 0:
-                    break
-                new.append(self._grant(record, cost, now))
-        return new
+        for node in self._moved:
+            node.lacking = sum(not record.present for record in node.records.values())
+            for record in node.records.values():
+                self._move(record, now)
+        self._moved.clear()
+        return [granted for host in self._waiting for granted in self._serve(host, now)]
 
     def next_at(self, now: float) -> float:
         """When `settle` has something to do again if nothing happens before; infinity: never."""
@@ -281,12 +215,13 @@ class Grants:
 
     # How
 
-    def _enter(self, record: _Record) -> None:
+    def _enter(self, record: Record) -> None:
         self._records_of.setdefault(record.image, {})[record] = None
         if record.image not in self._costs:
             self._unpriced.add(record.image)
 
-    def _drop(self, record: _Record, now: float) -> None:
+    def _drop(self, record: Record, now: float) -> None:
+        self._set_present(record, now, present=False)
         record.wanted = False
         self._refresh(record, now)
         holders = self._records_of[record.image]
@@ -296,7 +231,30 @@ class Grants:
             self._costs.pop(record.image, None)
             self._unpriced.discard(record.image)
 
-    def _refresh(self, record: _Record, now: float) -> None:
+    def _set_present(self, record: Record, now: float, *, present: bool) -> None:
+        if present == record.present:
+            return
+        record.present, record.failures = present, 0
+        record.node.held = None
+        self._moved[record.node] = None
+        if not present:  # it was collected
+            self._waits_from(record, now)
+        if (mirrored := self._mirrored.get(record.host)) is not None:
+            mirrored.count(record.image, present=1 if present else -1)
+
+    def _waits_from(self, record: Record, now: float) -> None:
+        record.since, record.overdue_at = now, now + OVERDUE_S
+        self._wake(record.overdue_at, record)
+
+    def _move(self, record: Record, now: float) -> bool:
+        """To where it should stand; whether it stands in its queue now."""
+        place = record.its_place(now)
+        if place != record.place:
+            self._waiting[record.host].discard(record.place, record)
+            record.place = place
+        return self._refresh(record, now)
+
+    def _refresh(self, record: Record, now: float) -> bool:
         """Put a record into its queue, or take it out."""
         node, queue = record.node, self._waiting[record.host]
         may = (
@@ -310,8 +268,31 @@ class Grants:
             and now >= record.not_before
         )
         (queue.add if may else queue.discard)(record.place, record)
+        return may
 
-    def _grant(self, record: _Record, cost: Cost, now: float) -> Granted:
+    def _serve(self, host: str, now: float) -> Iterator[Granted]:
+        """Grant what one registry's budget allows, in the order of its queue."""
+        waiting, budget, mirrored = self._waiting[host], self._budgets[host], self._mirrored.get(host)
+        if mirrored is not None:
+            mirrored.step_forward(lambda record: self._move(record, now))
+        while (record := waiting.head()) is not None:
+            if mirrored is not None and not mirrored.may_begin(record.image):
+                waiting.discard(record.place, record)
+                mirrored.stand_back(record.image, record)
+            elif budget.wait(self._requests(record), now) > 0:
+                return
+            else:
+                yield self._grant(record, self._costs[record.image], now)
+
+    def _requests(self, record: Record) -> int:
+        """What the pull costs on this node: without what it has from other images, or gets from its peers."""
+        cost = self._costs[record.image]
+        here = len(cost.blobs & record.node.blobs(self._costs)) if cost.blobs else 0
+        alone = max(1, cost.requests - here)
+        mirrored = self._mirrored.get(record.host)
+        return alone if mirrored is None else mirrored.requests(record.image, alone)
+
+    def _grant(self, record: Record, cost: Cost, now: float) -> Granted:
         node = record.node
         granted = Granted(
             id=self._new_id(),
@@ -323,16 +304,21 @@ class Grants:
             deadline=now + START_S + cost.seconds + LATE_S,
             waited_s=now - record.since,
         )
-        if not self._budgets[record.host].grant(granted.id, cost.requests, now):
+        if not self._budgets[record.host].grant(granted.id, self._requests(record), now, kind=record.image):
             message = f"{record.host}: the budget said yes and then no"
             raise RuntimeError(message)
-        self._live[granted.id] = node.live[record.image] = granted
-        self._wake(granted.deadline, granted)
-        for other in node.records.values():
-            self._refresh(other, now)
+        self._begin(granted, node, now)
         return granted
 
-    def _answered(self, granted: Granted, status: NodeImageStatus, record: _Record | None, now: float) -> None:
+    def _begin(self, granted: Granted, node: Node, now: float) -> None:
+        self._live[granted.id] = node.live[granted.image] = granted
+        self._wake(granted.deadline, granted)
+        if (mirrored := self._mirrored.get(granted.host)) is not None:
+            mirrored.count(granted.image, live=1)
+        for record in node.records.values():
+            self._refresh(record, now)
+
+    def _answered(self, granted: Granted, status: NodeImageStatus, record: Record | None, now: float) -> None:
         quoted = status.grant == granted.id
         match status.phase:
             case Phase.PULLING if quoted and not granted.begun:
@@ -342,7 +328,9 @@ class Grants:
             case Phase.PRESENT | Phase.FAILED | Phase.SKIPPED if quoted and _met_throttle(status):
                 self._budgets[granted.host].throttled(now, pull=granted.id, retry_after_s=status.retry_after_seconds)
                 self._back_off(record, Reason.THROTTLED, now)
-                self._end(granted, "throttled", now)
+                if (mirrored := self._mirrored.get(granted.host)) is not None:
+                    mirrored.doubt(granted.image)
+                self._end(granted, "throttled", now, retry_after_s=status.retry_after_seconds)
             case Phase.PRESENT:
                 clean = quoted and status.started_at is not None
                 self._budgets[granted.host].ended(granted.id, Ending.CLEAN if clean else Ending.OTHER, now)
@@ -360,38 +348,42 @@ class Grants:
             self._back_off(node.records.get(granted.image), Reason.OTHER, now)
         self._end(granted, "expired" if here else "gone", now)
 
-    def _end(self, granted: Granted, result: str, now: float) -> None:
+    def _end(self, granted: Granted, result: str, now: float, *, retry_after_s: float | None = None) -> None:
         del self._live[granted.id]
+        if (mirrored := self._mirrored.get(granted.host)) is not None:
+            mirrored.count(granted.image, live=-1)
         self._over[granted.id] = None
         if len(self._over) > _REMEMBERED:
             del self._over[next(iter(self._over))]
-        self._ended.append(Ended(granted, result, now - granted.at))
+        self._ended.append(Ended(granted, result, now - granted.at, retry_after_s))
         node = self._nodes.get(granted.node)
         if node is not None and node.live.get(granted.image) is granted:
             del node.live[granted.image]
             for record in node.records.values():
                 self._refresh(record, now)
 
-    def _back_off(self, record: _Record | None, reason: Reason, now: float) -> None:
+    def _back_off(self, record: Record | None, reason: Reason, now: float) -> None:
         if record is None:
             return
         pause = pause_s(reason, record.failures) * self._chance.uniform(0.5, 1.0)
         record.failures += 1
-        self._waiting[record.host].discard(record.place, record)
-        record.place = (record.place[0], record.failures > TRIES_AHEAD)
         record.not_before = now + pause
         self._wake(record.not_before, record)
+        record.overdue_at = record.not_before + OVERDUE_S  # it had its turn
+        self._wake(record.overdue_at, record)
+        self._waiting[record.host].discard(record.place, record)  # behind those that stand there
+        self._move(record, now)
 
     def _wait(self, host: str, now: float) -> float:
         record = self._waiting[host].head()
-        return math.inf if record is None else self._budgets[host].wait(self._costs[record.image].requests, now)
+        return math.inf if record is None else self._budgets[host].wait(self._requests(record), now)
 
-    def _is_stale(self, at: float, _: int, what: _Record | Granted) -> bool:
+    def _is_stale(self, at: float, _: int, what: Record | Granted) -> bool:
         if isinstance(what, Granted):
             return what.id not in self._live or what.deadline != at
-        return not what.wanted or what.not_before != at
+        return not what.wanted or at not in {what.not_before, what.overdue_at}
 
-    def _wake(self, at: float, what: _Record | Granted) -> None:
+    def _wake(self, at: float, what: Record | Granted) -> None:
         heapq.heappush(self._timers, (at, next(self._serial), what))
 
 

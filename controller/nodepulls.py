@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from controller.grants import Cost, Granted
+from controller.granted import Cost, Granted
 from controller.plan import Want
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound

@@ -1,9 +1,10 @@
 """Who waits for a pull from one registry, in the order in which they are served. Pure.
 
-Images go one after the other: the first in order is begun on every node that waits for it before the next one is begun
-anywhere, so an image that many nodes need is finished on some before another takes their turn. Among the nodes of one
-image, those that have a part of it go first, then whoever has waited longest. Every operation costs the logarithm of
-the number of images at most, but for the list of images itself.
+Higher priority first; then those that are overdue, and those that were begun already; then the nodes that lack the
+fewest images, so that nodes become whole one after the other and none waits half done for all the others; then the
+older ask, an image at a time, so that an image that many nodes need is finished on some before it is begun on all; then
+whoever has waited longest. Every operation costs the logarithm of the number of places at most, but for the list of
+places itself.
 """
 
 from bisect import bisect_left, insort
@@ -12,10 +13,17 @@ from typing import Generic, TypeVar
 
 from controller.plan import Order
 
-Place = tuple[Order, bool]
-"""An image's order, and whether the node has yet to begin with it."""
+Place = tuple[int, int, int, Order]
+"""Minus the priority; one of the four below; how many images the node lacks; the image's own order."""
+
+OVERDUE, AHEAD, IN_TURN, BEHIND = range(4)
 
 T = TypeVar("T", bound=Hashable)
+
+
+def place(order: Order, *, turn: int, lacking: int = 0) -> Place:
+    """Who is overdue is served in the order of becoming so, whatever it wants."""
+    return (order[0], turn, lacking, order if turn != OVERDUE else (order[0], "", "", 0))
 
 
 class Waiting(Generic[T]):

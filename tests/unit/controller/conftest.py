@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from controller.budget import Limits
 from controller.core import Controller, Settings
-from controller.grants import Cost
+from controller.granted import Cost
 from controller.mirror import Mirror
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound, Unavailable

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.budget import Limits
-from controller.grants import Cost
+from controller.granted import Cost
 from tidegate.kube.resources import DEPLOYMENTS, NODEPULLS, NODES, PREPULLS
 
 WIDE = Limits(in_flight=50, rate=10_000.0, burst=10_000)

@@ -8,7 +8,7 @@ import pytest
 
 from controller.budget import Budget, Limits
 from controller.costs import ASKED, GUESS, Costs
-from controller.grants import Cost
+from controller.granted import Cost
 from tidegate.reference import ImageReference
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
 

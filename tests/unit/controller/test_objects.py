@@ -8,7 +8,7 @@ import pytest
 
 from controller.adopt import Outstanding, outstanding
 from controller.core import rfc3339
-from controller.grants import LATE_S, START_S, Cost, Granted
+from controller.granted import LATE_S, START_S, Cost, Granted
 from controller.nodepulls import MOST_IMAGES, desired, differs
 from controller.plan import Progress, Want
 from controller.prepulls import status_of
