@@ -119,9 +119,7 @@ class Pulls:
         return Outcome() if found else Outcome(Reason.OTHER, "pulled, but the runtime does not know it by this name")
 
     def _count(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        self._metrics.pulls.labels(job.registry, _RESULTS[outcome.reason]).inc()
-        if outcome.reason is Reason.THROTTLED:
-            self._metrics.throttled.labels(job.registry, "pull").inc()
+        """Durations and bytes; results and throttles are the controller's to count, which is told of all."""
         if not outcome.reason:
             self._metrics.pull_duration.labels(job.registry).observe(seconds)
             self._metrics.pull_bytes.labels(job.registry).inc(job.image.bytes)

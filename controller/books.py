@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import structlog
 
 from controller.budget import Budget
-from controller.granted import Ended, Granted
+from controller.granted import THROTTLED, Ended, Granted
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class Books:
         """A grant is over."""
         granted = ended.granted
         self._metrics.pulls.labels(granted.host, ended.result).inc()
-        if ended.result == "throttled":
+        if ended.result == THROTTLED:
             self._metrics.throttled.labels(granted.host, _CALLER).inc()
         log.info(
             "pull.ended", grant=granted.id, node=granted.node, image=granted.image, result=ended.result,

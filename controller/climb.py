@@ -1,11 +1,11 @@
-"""A quantity that follows a limit which nobody has told: it climbs while all goes well, and is halved when it was too much.
+"""A quantity that follows a limit which nobody has told: it climbs while all goes well, and halves at too much. Pure.
 
 Guarantees, over any history of calls:
 
 - `value` stays between `floor` and `most`.
-- `halve` remembers where it was too much. Up to `NEAR` of that it climbs at full speed and stops there once; from there
-  on, until it is as far past it, at `SLOWLY` of the speed. Beyond, what was remembered is no longer true, and forgotten:
-  a limit that was raised is found, and one that was lowered is met again lower.
+- `halve` remembers where it was too much. Up to `NEAR` of that it climbs at full speed, and stops there once; from
+  there on, until it is as far past it, at `SLOWLY` of the speed. Beyond, what was remembered is no longer true, and is
+  forgotten: a limit that was raised is found, and one that was lowered is met again, lower.
 
 No clock: what a step is, and when it is earned, is the caller's.
 """

@@ -21,10 +21,11 @@ from controller.books import Books
 from controller.budget import Budget, Limits
 from controller.costs import Costs, PullCosts
 from controller.derive import Derived, MalformedObject, controller_of, derive, is_derived, name_for
-from controller.granted import START_S, Cost
+from controller.granted import START_S, THROTTLED, Cost
 from controller.grants import Grants
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
+from controller.pauses import Pauses
 from controller.placement import Demands, facts
 from controller.plan import Ask, Plan
 from controller.prepulls import STATUS_S, PrePulls
@@ -48,6 +49,8 @@ class Settings:
 
     limits: Mapping[str, Limits]
     per_node: int = 1
+    mirrored: frozenset[str] = frozenset()
+    """Registries, by host, behind a peer-to-peer mirror on the nodes."""
     platforms: tuple[str, ...] = ()
     """Of the nodes that images are for; empty: of any."""
     status_s: float = STATUS_S
@@ -79,10 +82,13 @@ class Controller:
         self._budgets = {
             host: Budget(limits, now=self._clock(), opens_at=settled_at) for host, limits in settings.limits.items()
         }
-        self._grants = Grants(self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance)
+        self._grants = Grants(
+            self._budgets, per_node=settings.per_node, new_id=new_id, chance=chance, mirrored=settings.mirrored
+        )
         self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
         self._derived: dict[str, Derived] = {}
         self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
+        self._pauses = Pauses(costs, paused=self, chance=chance)
         self._nodepulls = NodePulls(client, wanted=self, observed=mirror.nodepulls.objects)
         prepulls = PrePulls(
             client, wanted=self._derived, observed=mirror.prepulls.objects, progress=self._plan.progress, wall=wall
@@ -98,6 +104,7 @@ class Controller:
         return {
             "settle": self._settling,
             "costs": self._costs.run,
+            "pauses": self._pauses.run,
             "write NodePulls": self._specs.run,
             "keep PrePulls": self._keeps.run,
             "report on PrePulls": self._reports.run,
@@ -144,6 +151,13 @@ class Controller:
 
     def asking(self, host: str, requests: int) -> None:
         self._budgets[host].charge(requests, self._clock())
+
+    def pause(self, host: str, seconds: float) -> None:
+        self._budgets[host].pause(seconds, self._clock())
+        self._happened.set()
+
+    def paused_s(self, host: str) -> float:
+        return self._budgets[host].paused_s(self._clock())
 
     def throttled(self, host: str, retry_after_s: float | None) -> None:
         self._budgets[host].throttled(self._clock(), retry_after_s=retry_after_s)
@@ -275,6 +289,8 @@ class Controller:
             self._specs.add(granted.node, urgent=True)
         for ended in self._grants.take_ended():
             self._books.ended(ended)
+            if ended.result == THROTTLED:
+                self._pauses.throttled(ended.granted.image, ended.retry_after_s)
             self._touched.add(ended.granted.node)
         for name in self._touched:
             self._specs.add(name)

@@ -15,10 +15,11 @@ from typing import Protocol
 import structlog
 
 from controller.granted import Cost
+from controller.pauses import Registries
 from controller.plan import host_of
 from controller.workqueue import Again, WorkQueue
 from tidegate.completeness import Checker
-from tidegate.reference import ImageReference, InvalidReference
+from tidegate.reference import DEFAULT_TAG, ImageReference, InvalidReference
 from tidegate.registry.errors import RegistryError, Throttled, Unauthorized
 
 log = structlog.get_logger()
@@ -35,8 +36,8 @@ _FIRST_PAUSE_S = 1.0
 _MOST_PAUSE_S = 120.0
 
 
-class PullCosts(Protocol):
-    """Who knows what a pull costs."""
+class PullCosts(Registries, Protocol):
+    """Who asks registries, and knows what a pull costs."""
 
     async def cost(self, image: str) -> Cost:
         """Of one pull of the image as it is now. Raises RegistryError."""
@@ -44,7 +45,7 @@ class PullCosts(Protocol):
 
 
 class FromManifests:
-    """Reads costs from the manifests on the replica that the nodes pull from."""
+    """Asks the replica that the nodes pull from."""
 
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
@@ -52,7 +53,15 @@ class FromManifests:
     async def cost(self, image: str) -> Cost:
         deadline = asyncio.get_running_loop().time() + ASK_S
         found = await self._checker.pull_cost(ImageReference.parse(image), deadline=deadline)
-        return Cost(requests=found.requests, bytes=found.bytes)
+        return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset(found.blobs))
+
+    async def look(self, image: str) -> None:
+        reference = ImageReference.parse(image)
+        registry = self._checker.registries[reference.domain]
+        await registry.local[0].has_manifest(reference.path, reference.digest or reference.tag or DEFAULT_TAG)
+
+    def leave_alone(self, host: str, seconds: float) -> None:
+        self._checker.registries[host].local[0].pause(seconds)
 
 
 class Asked(Protocol):

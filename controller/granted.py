@@ -44,6 +44,9 @@ class Granted:
     """`START_S` after the grant, as it is written: RFC 3339, filled in by whoever knows the time of day."""
 
 
+THROTTLED = "throttled"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """`result`: `clean`, `found` (there without a pull), the agent's reason (`throttled`, …), `expired`, or `gone`."""

@@ -24,7 +24,7 @@ from itertools import count
 
 from controller.budget import Budget, Ending
 from controller.failures import pause_s, result_of
-from controller.granted import LATE_S, START_S, Cost, Ended, Granted
+from controller.granted import LATE_S, START_S, THROTTLED, Cost, Ended, Granted
 from controller.mirrored import Mirrored
 from controller.plan import Want
 from controller.records import OVERDUE_S, Node, Record
@@ -330,7 +330,7 @@ class Grants:
                 self._back_off(record, Reason.THROTTLED, now)
                 if (mirrored := self._mirrored.get(granted.host)) is not None:
                     mirrored.doubt(granted.image)
-                self._end(granted, "throttled", now, retry_after_s=status.retry_after_seconds)
+                self._end(granted, THROTTLED, now, retry_after_s=status.retry_after_seconds)
             case Phase.PRESENT:
                 clean = quoted and status.started_at is not None
                 self._budgets[granted.host].ended(granted.id, Ending.CLEAN if clean else Ending.OTHER, now)

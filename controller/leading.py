@@ -252,9 +252,12 @@ def settings_of(config: Config) -> Settings:
                 in_flight=registry.pulls.in_flight,
                 rate=registry.pulls.requests_per_second,
                 burst=registry.pulls.burst,
+                most_in_flight=registry.pulls.max_in_flight,
+                most_rate=registry.pulls.max_requests_per_second,
             )
             for registry in config.registries
         },
         per_node=config.pre_pull.per_node,
+        mirrored=frozenset(registry.host for registry in config.registries if registry.pulls.mirror),
         platforms=tuple(config.cluster.platforms) if "platforms" in config.cluster.model_fields_set else (),
     )

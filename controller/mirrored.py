@@ -1,4 +1,4 @@
-"""Images that nodes get from each other: two pull from the registry first, then as many at once as have it already. Pure.
+"""Images that nodes get from each other: two seed them, then as many pull at once as have them already. Pure.
 
 For registries behind a peer-to-peer mirror on the nodes (`registries[].pulls.mirror`). A herd that finds the image on
 nobody would go through to the registry, so the first two seed it, and from then on the number of nodes that have it

@@ -58,7 +58,7 @@ class Metrics:
             ["registry", "replica"], registry=registry,
         )  # fmt: skip
         self.throttled = Counter(
-            "tidegate_throttled", "Answers 429, by who was told: this program, or an agent's pull.",
+            "tidegate_throttled", "Answers 429 to `tidegate` (this program) or an `agent` (as the controller heard).",
             ["registry", "caller"], registry=registry,
         )  # fmt: skip
 
@@ -69,7 +69,10 @@ class Metrics:
         )  # fmt: skip
         self.pulls_in_flight = Gauge("tidegate_pulls_in_flight", "Grants outstanding.", ["registry"], registry=registry)
         self.pulls = Counter(
-            "tidegate_pulls", "Pulls that ended, by result.", ["registry", "result"], registry=registry
+            "tidegate_pulls",
+            "Grants that ended, by result; the controller counts.",
+            ["registry", "result"],
+            registry=registry,
         )
         self.pull_duration = Histogram(
             "tidegate_pull_duration_seconds", "Seconds of a clean pull.", ["registry"],

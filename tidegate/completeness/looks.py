@@ -138,11 +138,12 @@ class Looks:
         presence = await self._still_lacking(replica, asker, key)
         if presence is None:
             presence = await walk(_as(replica, asker), repository, digest, platforms=self._platforms, count=True)
-            self.memory.learn_count(key, presence)
+            self.memory.learn_count(key, replace(presence, cost=NO_COST))
+        cost, presence = presence.cost, replace(presence, cost=NO_COST)  # kept once, below
         if presence.finding is Finding.OK or _may_be_told(replica, repository, asker):
             self.memory.learn(key, presence)  # others do not believe a 404 that was told to who may never have read
-        if presence.cost is not NO_COST and not presence.missing.manifests:
-            self.memory.learn_cost((registry, repository, digest), presence.cost)
+        if cost is not NO_COST and not presence.missing.manifests:
+            self.memory.learn_cost((registry, repository, digest), cost)
         return presence
 
     async def _still_lacking(self, replica: Replica, asker: Asker | None, key: PresenceKey) -> Presence | None:

@@ -72,7 +72,7 @@ class Memory:
         )
         self._tags: TTLCache[PresenceKey, Digest] = TTLCache(small, limits.tag_s, timer=timer, getsizeof=_text_bytes)
         self._before: TTLCache[ImageKey, bool] = TTLCache(small, _BEFORE_S, timer=timer, getsizeof=_entry_bytes)
-        self._costs: LRUCache[ImageKey, PullCost] = LRUCache(small, getsizeof=_entry_bytes)
+        self._costs: LRUCache[ImageKey, PullCost] = LRUCache(small, getsizeof=_cost_bytes)
 
     def presence(self, key: PresenceKey) -> Presence | None:
         """What is known of this digest there, if it still is."""
@@ -144,6 +144,10 @@ def _presence_bytes(presence: Presence) -> int:
 
 def _text_bytes(text: str) -> int:
     return _ENTRY_BYTES + len(text)
+
+
+def _cost_bytes(cost: PullCost) -> int:
+    return _ENTRY_BYTES + _DIGEST_BYTES * len(cost.blobs)
 
 
 def _entry_bytes(_value: object) -> int:

@@ -34,6 +34,8 @@ class PullCost:
     """A HEAD of the root, a GET of each manifest on the way, and of each blob that the manifest does not carry."""
     bytes: int
     """Compressed bytes of config and layers."""
+    blobs: tuple[Digest, ...] = ()
+    """Config and layers that take a request each."""
 
 
 NO_COST = PullCost(0, 0)
@@ -191,7 +193,8 @@ def _dearest(leaves: Iterable[Leaf]) -> PullCost:
     costs = []
     for leaf in leaves:
         fetched = leaf.fetched
-        costs.append(PullCost(1 + leaf.manifests + len(fetched), sum(blob.size for blob in fetched.values())))
+        size = sum(blob.size for blob in fetched.values())
+        costs.append(PullCost(1 + leaf.manifests + len(fetched), size, tuple(fetched)))
     return max(costs, key=lambda cost: (cost.bytes, cost.requests), default=NO_COST)
 
 

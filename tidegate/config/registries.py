@@ -195,15 +195,17 @@ class PullsConfig(ConfigModel):
     """This cluster's share of the registry for pulls, all nodes together: where it starts, how far it may grow."""
 
     in_flight: Annotated[int, Field(ge=1, le=10_000)] = 3
-    """Pulls at once."""
+    """Pulls at once: where it starts."""
     requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 20.0
-    """Of all these pulls together."""
+    """Of all these pulls together: where it starts."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 20
     """At once, after a rest."""
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
-    """How far it may grow. Without effect yet."""
+    """How far it may grow while pulls end cleanly. Default: no less than inFlight."""
     max_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 80.0
-    """How far it may grow. Without effect yet."""
+    """How far it may grow; a limit that you know belongs here. Default: no less than requestsPerSecond."""
+    mirror: bool = False
+    """Whether nodes get images from each other: two pull first, then as many at once as have the image already."""
 
     @model_validator(mode="after")
     def _starts_below_its_ceiling(self) -> Self:

@@ -154,6 +154,11 @@ class ReplicaClient:
         """Seconds for which a 429 still tells us to leave this replica alone; 0 when it may be asked."""
         return self._limiter.pause_left_s() if self._state is _State.OPEN else 0.0
 
+    def pause(self, seconds: float) -> None:
+        """Leave this replica alone for so long, at most a minute: others were told to."""
+        if self._state is _State.OPEN:
+            self._limiter.pause(seconds)
+
     def may_read(self, repository: str, asker: Asker) -> bool:
         """Whether this asker, or a configured credential, was handed a manifest of the repository a moment ago.
 
@@ -221,6 +226,19 @@ class ReplicaClient:
             if answer.status != HTTPStatus.OK:
                 raise error_of(answer, replica=self.name)
             return self._hashed(answer, digest).body
+
+    async def has_manifest(self, repository: str, reference: str, *, on_request: OnRequest | None = None) -> None:
+        """Ask by HEAD, as a runtime begins a pull: one request, nothing repeated, unless a token is needed first.
+
+        Raises NotFound for an authorised 404, Throttled for a 429, and what else errors.py lists.
+        """
+        async with self._call(on_request) as call:
+            call.may_repeat = False
+            name, url = self._asked_for(repository, lambda name: self._paths.manifest(name, reference))
+            ask = Ask(method="HEAD", url=url, headers={"Accept": accept.MANIFESTS})
+            answer, _ = await self._as_somebody(call, repository, name, NO_ASKER, self._asking(call, name, ask))
+        if answer.status != HTTPStatus.OK:
+            raise error_of(answer, replica=self.name)
 
     async def ping(self, *, on_request: OnRequest | None = None) -> None:
         """Whether a registry answers at all, whatever it says to nobody in particular: one GET of /v2/.

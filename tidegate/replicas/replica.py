@@ -42,6 +42,8 @@ class Client(Protocol):
     def did_read(self, repository: str, asker: Asker) -> bool: ...
     async def ping(self, *, on_request: OnRequest | None = None) -> None: ...
     def pause_left_s(self) -> float: ...
+    def pause(self, seconds: float) -> None: ...
+    async def has_manifest(self, repository: str, reference: str, *, on_request: OnRequest | None = None) -> None: ...
 
 
 class Replica:
@@ -70,6 +72,14 @@ class Replica:
     def pause_left_s(self) -> float:
         """How long it still asks to be left alone, after a 429."""
         return self._client.pause_left_s()
+
+    def pause(self, seconds: float) -> None:
+        """Leave it alone for so long, as others were told to."""
+        self._client.pause(seconds)
+
+    async def has_manifest(self, repository: str, reference: str) -> None:
+        """One HEAD, as a runtime begins a pull. Raises RegistryError."""
+        await self._through(lambda sent: self._client.has_manifest(repository, reference, on_request=sent), None)
 
     def closed_to_calls(self) -> Unreachable | None:
         """Why a call made now would fail at once, if it would."""

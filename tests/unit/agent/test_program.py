@@ -226,7 +226,7 @@ async def test_its_metrics_are_served_where_it_is_told(cluster: Cluster) -> None
         await cluster.until_phase(Phase.PRESENT)
         async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             text = await answer.text()
-    assert 'tidegate_pulls_total{registry="registry.test",result="clean"} 1.0' in text
+    assert 'tidegate_pull_duration_seconds_count{registry="registry.test"} 1.0' in text
     assert 'tidegate_build_info{program="agent"' in text
     assert "tidegate_config_valid 1.0" in text, "or every agent would look like one with a broken file"
 

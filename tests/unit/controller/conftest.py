@@ -22,6 +22,7 @@ from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NODEPULLS, Resource
 from tidegate.kube.shapes import NodePull
 from tidegate.metrics import Metrics
+from tidegate.registry.errors import RegistryError
 from tidegate.testing.apiserver import ApiServerDouble
 
 HOST = "registry.test"
@@ -30,13 +31,25 @@ ASKS = {"tidegate.dev/pre-pull": "true"}
 
 @dataclass
 class FixedCosts:
-    """Costs that are simply known."""
+    """Costs that are simply known, of a registry that answers as it is told to."""
 
     by_image: dict[str, Cost] = field(default_factory=dict)
     default: Cost = field(default_factory=lambda: Cost(requests=1, bytes=1_000_000))
+    refusal: RegistryError | None = None
+    """What a HEAD is answered with."""
+    looks: list[str] = field(default_factory=list)
+    left_alone: list[tuple[str, float]] = field(default_factory=list)
 
     async def cost(self, image: str) -> Cost:
         return self.by_image.get(image, self.default)
+
+    async def look(self, image: str) -> None:
+        self.looks.append(image)
+        if self.refusal is not None:
+            raise self.refusal
+
+    def leave_alone(self, host: str, seconds: float) -> None:
+        self.left_alone.append((host, seconds))
 
 
 @dataclass

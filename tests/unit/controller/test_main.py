@@ -30,7 +30,7 @@ def test_the_budget_is_what_the_file_says() -> None:
     pulls = "    pulls: {inFlight: 2, requestsPerSecond: 7.5, burst: 9}\n"
     text = CONFIG + pulls + "prePull: {perNode: 4}\ncluster: {platforms: [linux/arm64]}\n"
     settings = settings_of(parse(text))
-    assert settings.limits == {"registry.test": Limits(in_flight=2, rate=7.5, burst=9)}
+    assert settings.limits == {"registry.test": Limits(2, 7.5, 9, most_in_flight=32, most_rate=80)}
     assert (settings.per_node, settings.platforms) == (4, ("linux/arm64",))
     assert settings_of(parse(CONFIG)).platforms == (), "the default excludes no node"
 

@@ -234,18 +234,6 @@ class Cluster:
                     task.cancel()
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    """Wait for what other tasks bring about."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  what is awaited is in another program's hands
-            await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Any]:
-    return until
-
-
 @pytest.fixture
 async def held() -> AsyncIterator[Cluster]:
     async with ApiServerDouble() as api, KubeClient(api.connection()) as client:
