@@ -124,7 +124,10 @@ def open_fleet(tmp_path: Path) -> OpenFleet:
                 api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}, plural="nodes")
             registry = {
                 "host": HOST, "replicas": {"local": {"endpoint": replica.url}},
-                "pulls": {"inFlight": IN_FLIGHT, "requestsPerSecond": RATE, "burst": BURST},
+                "pulls": {
+                    "inFlight": IN_FLIGHT, "requestsPerSecond": RATE, "burst": BURST,
+                    "maxInFlight": IN_FLIGHT, "maxRequestsPerSecond": RATE,
+                },
             }  # fmt: skip
             config = {"apiVersion": "tidegate.dev/v1alpha1", "kind": "Config", "registries": [registry]}
             (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -100,7 +100,12 @@ def _config(endpoint: str) -> dict[str, Any]:
             {
                 "host": HOST,
                 "replicas": {"westeurope": {"endpoint": endpoint}},
-                "pulls": {"inFlight": FIXED_BOUND, "requestsPerSecond": REQUESTS_PER_SECOND, "burst": BURST},
+                "pulls": {
+                    "inFlight": FIXED_BOUND,
+                    "requestsPerSecond": REQUESTS_PER_SECOND,
+                    "burst": BURST,
+                    "maxRequestsPerSecond": REQUESTS_PER_SECOND,
+                },
             }
         ],
     }
