@@ -53,7 +53,7 @@ class FromManifests:
     async def cost(self, image: str) -> Cost:
         deadline = asyncio.get_running_loop().time() + ASK_S
         found = await self._checker.pull_cost(ImageReference.parse(image), deadline=deadline)
-        return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset(found.blobs))
+        return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs))
 
     async def look(self, image: str) -> None:
         reference = ImageReference.parse(image)

@@ -34,7 +34,7 @@ class PullCost:
     """A HEAD of the root, a GET of each manifest on the way, and of each blob that the manifest does not carry."""
     bytes: int
     """Compressed bytes of config and layers."""
-    blobs: tuple[Digest, ...] = ()
+    blobs: frozenset[Digest] = frozenset()
     """Config and layers that take a request each."""
 
 
@@ -194,7 +194,7 @@ def _dearest(leaves: Iterable[Leaf]) -> PullCost:
     for leaf in leaves:
         fetched = leaf.fetched
         size = sum(blob.size for blob in fetched.values())
-        costs.append(PullCost(1 + leaf.manifests + len(fetched), size, tuple(fetched)))
+        costs.append(PullCost(1 + leaf.manifests + len(fetched), size, frozenset(fetched)))
     return max(costs, key=lambda cost: (cost.bytes, cost.requests), default=NO_COST)
 
 

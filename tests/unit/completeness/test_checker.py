@@ -267,7 +267,7 @@ async def test_an_open_circuit_is_told_at_once_and_tried_again_within_five_secon
 
 # What a pull costs.
 
-COST = PullCost(33, sum(map(len, IMAGE.blobs.values())))
+COST = PullCost(33, sum(map(len, IMAGE.blobs.values())), frozenset(IMAGE.blobs))
 
 
 @pytest.mark.parametrize("reference", [PINNED, TAGGED])

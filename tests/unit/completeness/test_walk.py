@@ -263,7 +263,7 @@ async def test_just_within_the_caps(look: Any, shelf: Any, image: Image) -> None
 async def test_a_pull_costs_its_requests_and_compressed_bytes(
     look: Any, shelf: Any, *, image: Image, platforms: list[str], requests: int, of: Image
 ) -> None:
-    cost = PullCost(requests, sum(map(len, of.blobs.values())))
+    cost = PullCost(requests, sum(map(len, of.blobs.values())), frozenset(of.blobs))
     assert (await look(shelf(image), image, *platforms)).cost == cost
     source = shelf(image, lost=set(of.layers))
     assert await measure(source, PATH, image.digest, platforms=platforms) == cost
@@ -272,7 +272,7 @@ async def test_a_pull_costs_its_requests_and_compressed_bytes(
 
 async def test_the_cost_is_known_of_an_incomplete_image_too(look: Any, shelf: Any) -> None:
     presence = await look(shelf(AMD64, lost=[AMD64.layers[0]]), AMD64)
-    assert presence.cost == PullCost(6, sum(map(len, AMD64.blobs.values())))
+    assert presence.cost == PullCost(6, sum(map(len, AMD64.blobs.values())), frozenset(AMD64.blobs))
 
 
 async def test_what_is_absent_has_no_cost(look: Any, shelf: Any) -> None:
