@@ -9,14 +9,16 @@ still looks. That a replica could not be asked takes nothing back.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Never
 
-from tidegate.availability import where_they_run
+from tidegate.availability import name_of, spec_of, where_they_run
 from tidegate.completeness import MemorySettings
 from tidegate.completeness.memory import ImageKey, PresenceKey
-from tidegate.findings import FAILURES, Finding
+from tidegate.findings import FAILURES, Finding, ImageFinding
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.shapes import ImageAvailability, ReplicaAvailability
+from tidegate.kube.times import moment_of
 from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import ImageReference
 from webhook.rules import Learner
@@ -34,6 +36,11 @@ class NoFacts:
         """Nothing."""
         del images, namespace
         return NOTHING_RUNS
+
+    def since(self, finding: ImageFinding, reference: ImageReference) -> datetime | None:
+        """Nobody says."""
+        del finding, reference
+        return None
 
 
 class Facts:
@@ -57,6 +64,12 @@ class Facts:
     def runs(self, images: Mapping[str, ImageReference], *, namespace: str) -> Runs:
         """Which of these strings ran in that namespace, and which in any."""
         return where_they_run(images, namespace=namespace, objects=self._observed.objects)
+
+    def since(self, finding: ImageFinding, reference: ImageReference) -> datetime | None:
+        """When the replica that decided was first found so; None where its object says otherwise, or is not there."""
+        obj = self._observed.objects.get(name_of(spec_of(reference, finding.image)))
+        entry = _entries(obj).get(finding.replica)
+        return moment_of(entry.since) if entry is not None and entry.finding == finding.finding else None
 
     def teach(self, checker: Learner, *, registries: frozenset[str] | None = None) -> None:
         """Tell this checker from now on, and first all that is believed about these registries (None: all)."""

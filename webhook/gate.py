@@ -6,6 +6,7 @@ The hot path asks nobody and waits for nothing: a review whose images are all re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from prometheus_client import Counter
@@ -79,7 +80,8 @@ class Gate:
         judged = await self._judged(review, standing)
         self._count(judged, asked)
         self._log(review, asked, judged, time.perf_counter() - began)
-        return respond(review.uid, judged.decision, judged.mode, held=judged.held)
+        since = self._judge.since(judged.decision)
+        return respond(review.uid, judged.decision, judged.mode, held=judged.held, since=since)
 
     def answer_to_fault(self, review: Review, asked: Asked) -> Response:
         """When judging itself failed: nothing was learned, which policy treats as a replica that cannot be asked."""
@@ -166,20 +168,19 @@ def _of_malformed(exc: MalformedObject, review: Review, standing: Standing) -> D
     return decide([finding] if finding is not None else (), settings=settings, subject=subject)
 
 
-def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False) -> Response:
-    """A decision as the API server is told it; `hold` refuses where nobody holds and releases."""
-    annotations = {
-        "verdict": decision.verdict.value,
-        "finding": decision.worst.finding.value,
-        "images": texts.images(decision),
-    }
+def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False, since: datetime | None = None) -> Response:
+    """A decision as the API server is told it; `hold` refuses where nobody holds and releases.
+
+    `since`: when the worst finding became what it is, if somebody knows.
+    """
+    annotations = texts.annotations(decision)
     if decision.grandfathered:
         annotations["grandfathered"] = texts.grandfathered(decision)
     if said := texts.exemption(decision):
         annotations["exemption"] = said
     refused = decision.verdict is Verdict.DENY or (decision.verdict is Verdict.HOLD and not held)
     if refused and mode is Mode.ENFORCE:
-        status = Status(message=texts.denial(decision))
+        status = Status(message=texts.denial(decision, since=since))
         return Response(uid=uid, allowed=False, status=status, audit_annotations=annotations)
     warnings: tuple[str, ...] = ()
     if decision.verdict is not Verdict.ALLOW and mode is not Mode.AUDIT:
@@ -188,8 +189,4 @@ def respond(uid: str, decision: Decision, mode: Mode, *, held: bool = False) -> 
             for finding, verdict in decision.judged
             if verdict is not Verdict.ALLOW
         )
-    return Response(uid=uid, allowed=True, warnings=warnings[:_MOST_WARNINGS], audit_annotations=annotations)
-
-
-_MOST_WARNINGS = 8
-"""The API server cuts all of them short beyond 4,096 characters together."""
+    return Response(uid=uid, allowed=True, warnings=warnings[: texts.MOST_WARNINGS], audit_annotations=annotations)

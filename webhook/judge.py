@@ -6,6 +6,7 @@ The hot path asks nobody and waits for nothing: where all images are remembered,
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 
 from cachetools import TTLCache
@@ -15,6 +16,7 @@ from tidegate.kube.shapes import REPLICA_GATE
 from tidegate.policy import (
     EFFECTIVE_MODE_LABEL,
     NAME_LABEL,
+    REFUSING,
     Decision,
     Holding,
     Runs,
@@ -131,6 +133,14 @@ class Judge:
         known = self._remembered(image) if len(image) <= _LONGEST_REMEMBERED else None
         domain = self.rules.listed_as(known).domain if isinstance(known, ImageReference) else ""
         return domain if domain in self.rules.hosts else None
+
+    def since(self, decision: Decision) -> datetime | None:
+        """When the worst finding became what it is; asked of nobody, and only for what may be refused."""
+        worst = decision.worst
+        if decision.verdict not in REFUSING or not worst.replica:
+            return None
+        reference = self.reference(worst.image, self.rules)
+        return self._running.since(worst, reference) if isinstance(reference, ImageReference) else None
 
     def sift(self, images: Iterable[str], fresh: Collection[str], *, standing: Standing, subject: Subject) -> Sifted:
         """`fresh`: those that are new; the others are `unchanged`."""

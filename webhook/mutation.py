@@ -17,8 +17,6 @@ from webhook.pins import Pins, pins
 from webhook.review import Response, Review
 from webhook.subjects import is_born, object_of, subject_of
 
-_MOST_WARNINGS = 8
-
 
 async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[Response, Decision]:
     """The answer with its patch, and what was decided (`exempt` where nothing was judged)."""
@@ -62,12 +60,7 @@ def _answer(
     encoded = patch.encoded(tuple(operations))
     return Response(
         uid=review.uid, allowed=True, warnings=tuple(warnings), patch=encoded,
-        patch_type=None if encoded is None else "JSONPatch",
-        audit_annotations={
-            "verdict": decision.verdict.value,
-            "finding": decision.worst.finding.value,
-            "images": texts.images(decision),
-        },
+        patch_type=None if encoded is None else "JSONPatch", audit_annotations=texts.annotations(decision),
     )  # fmt: skip
 
 
@@ -77,5 +70,5 @@ def _warnings(pinned: Pins) -> list[str]:
         texts.warning(
             ImageFinding(image, Finding.NOT_PINNED, detail=evidence(f"{error.finding.value}: {error.detail}"))
         )
-        for image, error in list(pinned.failed.items())[:_MOST_WARNINGS]
+        for image, error in list(pinned.failed.items())[: texts.MOST_WARNINGS]
     ]

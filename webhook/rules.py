@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Never, Protocol
 
 from tidegate.completeness.memory import ImageKey, PresenceKey
@@ -73,10 +74,14 @@ class Namespaces(Protocol):
 
 
 class Running(Protocol):
-    """What the gate knows of images that run already."""
+    """What the gate knows of images in use: where they run, and since when replicas lack them."""
 
     def runs(self, images: Mapping[str, ImageReference], *, namespace: str) -> Runs:
         """Which of these strings ran in that namespace, and which in any."""
+        ...
+
+    def since(self, finding: ImageFinding, reference: ImageReference) -> datetime | None:
+        """When the replica that decided was first found so; None where nobody says that it is."""
         ...
 
 

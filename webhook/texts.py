@@ -1,13 +1,17 @@
 """What people read when something is refused: which image, on which replica, what is missing, and what to do."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from tidegate.findings import Finding, ImageFinding, Missing
 from tidegate.policy import Decision
 
 WARNING_LIMIT = 120
 """Characters of a warning, as the API server's own convention has it."""
+MOST_WARNINGS = 8
+"""Of one answer: the API server cuts all of them short beyond 4,096 characters together."""
 IMAGES_LIMIT = 512
 """Characters of the audit annotation that lists images."""
 _IMAGE_LIMIT = 200
@@ -18,11 +22,11 @@ _SHORT_DIGEST = 12
 _DIGEST_MARK = "@sha256:"
 
 
-def denial(decision: Decision) -> str:
-    """The whole sentence for kubectl: the worst image, and how many more."""
+def denial(decision: Decision, *, since: datetime | None = None) -> str:
+    """The whole sentence for kubectl: the worst image, since when it is so (if that is known), and how many more."""
     worst = decision.worst
-    text = f"{worst.finding.value}: {_middle(_subject(worst), _IMAGE_LIMIT)} {_says(worst)}; {_advice(worst)}"
-    return text + _more(decision)
+    says = _says(worst) + (f" (since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC)" if since is not None else "")
+    return f"{worst.finding.value}: {_middle(_subject(worst), _IMAGE_LIMIT)} {says}; {_advice(worst)}{_more(decision)}"
 
 
 def warning(finding: ImageFinding, *, waits: bool = False, ran: bool = False) -> str:
@@ -39,6 +43,15 @@ def warning(finding: ImageFinding, *, waits: bool = False, ran: bool = False) ->
         said = said[: WARNING_LIMIT - len(prefix) - least - len(end) - 1] + "…"
         room = least
     return prefix + _middle(_short(_subject(finding)), room) + said + end
+
+
+def annotations(decision: Decision) -> dict[str, str]:
+    """What the API server's audit log is told with every answer."""
+    return {
+        "verdict": decision.verdict.value,
+        "finding": decision.worst.finding.value,
+        "images": images(decision),
+    }
 
 
 def images(decision: Decision) -> str:
@@ -158,7 +171,7 @@ def _advice(finding: ImageFinding) -> str:
         case Finding.UNAUTHORIZED:
             return "check `auth` in tidegate's configuration"
         case Finding.THROTTLED:
-            after = f"{finding.retry_after_s:.0f} s" if finding.retry_after_s else "a minute"
+            after = f"{math.ceil(finding.retry_after_s)} s" if finding.retry_after_s else "a minute"
             return f"apply again in {after}"
         case Finding.UNREACHABLE | Finding.DEADLINE:
             return "apply again; if it stays so, check the replica"

@@ -3,6 +3,7 @@
 from tidegate.policy.decision import (
     NOTHING_RUNS,
     REFERENCE_LIMIT,
+    REFUSING,
     Decision,
     Holding,
     Runs,
@@ -39,6 +40,7 @@ __all__ = [
     "NAME_LABEL",
     "NOTHING_RUNS",
     "REFERENCE_LIMIT",
+    "REFUSING",
     "CannotHold",
     "Decision",
     "Exemption",

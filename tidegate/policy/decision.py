@@ -24,7 +24,8 @@ from tidegate.reference import ImageReference, InvalidReference
 REFERENCE_LIMIT = 1024
 """Characters of an image string. The longest name in DNS with a port, path, tag and digest has 800."""
 _NEEDS_IO = FAILURES | {Finding.ABSENT, Finding.INCOMPLETE, Finding.MISMATCH, Finding.UNSUPPORTED}
-_REFUSE = frozenset({Verdict.DENY, Verdict.HOLD})
+REFUSING = frozenset({Verdict.DENY, Verdict.HOLD})
+"""Verdicts that may keep an object out."""
 _VERDICT_RANK = {verdict: rank for rank, verdict in enumerate(VERDICTS_WORST_FIRST)}
 _FINDING_RANK = {finding: rank for rank, finding in enumerate(FINDINGS_WORST_FIRST)}
 
@@ -171,9 +172,9 @@ def decide(
     """
     findings = tuple(findings)
     decision = _decide(findings, settings, subject)
-    if running is None or decision.verdict not in _REFUSE:
+    if running is None or decision.verdict not in REFUSING:
         return decision
-    runs = running([finding.image for finding, verdict in decision.judged if verdict in _REFUSE])
+    runs = running([finding.image for finding, verdict in decision.judged if verdict in REFUSING])
     if not runs.anywhere:
         return decision
     subject = replace(subject, runs_already=runs.here, runs_in_cluster=runs.anywhere)
@@ -185,7 +186,7 @@ def _decide(findings: Sequence[ImageFinding], settings: Settings, subject: Subje
     grandfathered = set()
     for finding in findings:
         verdict = verdict_of(finding, settings=settings, subject=subject)
-        if verdict in _REFUSE and _ran_before(finding, settings, subject):
+        if verdict in REFUSING and _ran_before(finding, settings, subject):
             verdict = Verdict.WARN
             grandfathered.add(finding.image)
         judged.append((finding, verdict))

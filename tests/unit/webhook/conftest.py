@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,17 @@ class Ran:
     def __init__(self) -> None:
         self.known: dict[str, set[str]] = {}
         self.asked = 0
+        self.lacking: dict[Finding, datetime] = {}
+        """Since when replicas lack what is asked about, by finding."""
 
     def runs(self, images: Mapping[str, ImageReference], *, namespace: str) -> Runs:
         self.asked += 1
         anywhere = set().union(*self.known.values())
         return Runs(frozenset(images) & self.known.get(namespace, set()), frozenset(images) & anywhere)
+
+    def since(self, finding: ImageFinding, reference: ImageReference) -> datetime | None:
+        del reference
+        return self.lacking.get(finding.finding)
 
 
 @dataclass(slots=True)

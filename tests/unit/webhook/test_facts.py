@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
 from tidegate.availability import name_of, spec_of
-from tidegate.findings import Finding
+from tidegate.findings import Finding, ImageFinding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import IMAGEAVAILABILITIES
@@ -55,10 +56,12 @@ class Told:
         self.memory = Memory()
         self.facts.teach(self.memory)
 
-    async def say(self, image: str = APP, *, runs_in: str = "", **replicas: str) -> None:
+    async def say(self, image: str = APP, *, runs_in: str = "", since: str | None = None, **replicas: str) -> None:
         """Each replica with its finding; returns when that has arrived."""
         spec = spec_of(ImageReference.parse(image), image)
-        entries = [{"name": name, "complete": word == "ok", "finding": word} for name, word in replicas.items()]
+        entries = [
+            {"name": name, "complete": word == "ok", "finding": word, "since": since} for name, word in replicas.items()
+        ]
         status: dict[str, Any] = {"replicas": entries}
         if runs_in:
             status["namespaces"] = [{"name": runs_in, "since": "2026-11-24T12:00:00Z"}]
@@ -157,6 +160,25 @@ async def test_a_checker_that_comes_new_is_told_of_the_registries_that_stayed(to
     await told.say(f"s.example/app@{DIGEST}", west="absent")
     await told.say(f"s.example/app@{DIGEST}", west="ok")
     assert len(other.whole) == 2, "and of all from now on"
+
+
+@pytest.mark.parametrize(
+    "replica, finding, known",
+    [
+        ("west", Finding.INCOMPLETE, True),
+        pytest.param("west", Finding.UNREACHABLE, False, id="what is found now is not what the object says"),
+        pytest.param("east", Finding.INCOMPLETE, False, id="another replica"),
+        pytest.param("north", Finding.INCOMPLETE, False, id="one that the object does not name"),
+    ],
+)
+async def test_since_when_is_what_the_object_says_of_the_same_finding(
+    told: Told, replica: str, finding: Finding, *, known: bool
+) -> None:
+    await told.say(west="incomplete", east="ok", since="2026-11-24T12:00:00Z")
+    found = ImageFinding(APP, finding, replica=replica)
+    since = told.facts.since(found, ImageReference.parse(APP))
+    assert since == (datetime(2026, 11, 24, 12, tzinfo=UTC) if known else None)
+    assert NoFacts().since(found, ImageReference.parse(APP)) is None
 
 
 async def test_where_images_run_is_asked_of_the_objects(told: Told) -> None:

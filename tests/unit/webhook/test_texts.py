@@ -1,5 +1,8 @@
 """What people read: short, printable, and whole: image, replica, what is missing, what to do."""
 
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +39,21 @@ def decision(*findings: ImageFinding) -> Decision:
 
 def test_every_finding_that_refuses_has_words() -> None:
     assert set(SAID) == set(Finding) - HARMLESS
+
+
+def test_a_denial_says_since_when_where_that_is_known() -> None:
+    since = datetime.fromisoformat("2026-11-25T04:50:59+01:00")
+    text = texts.denial(decision(finding(Finding.INCOMPLETE)), since=since)
+    assert "1.1 GB missing (since 2026-11-25 03:50 UTC); replication is under way" in text
+    assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    "left_s, words", [(0.2, "in 1 s"), (30.0, "in 30 s"), (30.4, "in 31 s"), (None, "in a minute")]
+)
+def test_nobody_is_told_to_come_back_too_early(left_s: float | None, words: str) -> None:
+    one = replace(finding(Finding.THROTTLED), retry_after_s=left_s)
+    assert texts.denial(decision(one)).endswith(f"apply again {words}")
 
 
 @pytest.mark.parametrize("kind", list(SAID))
