@@ -28,6 +28,7 @@ from controller.events.reader import Receivers, receivers_of
 from controller.leader import Leader
 from controller.leading import now
 from controller.live import LiveConfig
+from controller.pullsecrets.serving import PORT, Door, door_of, serve
 from tidegate import __version__
 from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 
 LEASE = "tidegate-controller"
 GAVE_UP = 3
+AGENTS = "tidegate-agent"
+"""The agents' ServiceAccount, in our own namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,17 @@ class Arguments:
     events_url: Sequence[str]
     events_secret_file: Path | None
     events_ca_file: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    pull_secrets_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Whom it speaks to besides the API server and registries."""
+
+    receivers: Receivers | None
+    agents: Door | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         receivers = receivers_of(
             arguments.events_url, secret_file=arguments.events_secret_file, ca_file=arguments.events_ca_file
         )
+        agents = door_of(arguments.tls_cert, arguments.tls_key, port=arguments.pull_secrets_port)
     except (ConfigError, ConnectionConfigError) as exc:
         return calls.wrong(exc)
-    return calls.run(_serve(arguments, config, cluster, receivers))
+    return calls.run(_serve(arguments, config, cluster, Neighbours(receivers, agents)))
 
 
-async def _serve(arguments: Arguments, config: Config, cluster: Connection, receivers: Receivers | None) -> None:
+async def _serve(arguments: Arguments, config: Config, cluster: Connection, neighbours: Neighbours) -> None:
     """Lead, or stand by to lead, until a signal comes or a root task ends."""
     stopping, ready, notes = asyncio.Event(), asyncio.Event(), dict[str, str]()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +108,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection, rece
         client = await stack.enter_async_context(KubeClient(cluster, writing=fence.writing))
         copies = Copies(client)
         leader = Leader(
-            live, client=client, fence=fence, copies=copies, receivers=receivers, metrics=metrics,
+            live, client=client, fence=fence, copies=copies, receivers=neighbours.receivers, metrics=metrics,
             namespace=arguments.namespace, notes=notes,
         )  # fmt: skip
         log.info("controller.started", version=__version__, registries=[r.host for r in config.registries])
@@ -105,6 +120,12 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection, rece
             running.append(tasks.create_task(forever("follow configuration", live.follow()), name="configuration"))
             tenants = copies.pull_secrets.run(lambda: live.now.config.pull_secret_namespaces)
             running.append(tasks.create_task(forever("watch pull secrets", tenants), name="pull secrets"))
+            if neighbours.agents is not None:
+                asked = serve(
+                    neighbours.agents, cluster=cluster, copies=copies, config=lambda: live.now.config,
+                    agents=f"system:serviceaccount:{arguments.namespace}:{AGENTS}", wall=now,
+                )  # fmt: skip
+                running.append(tasks.create_task(forever("serve pull secrets", asked), name="serve pull secrets"))
             running.append(tasks.create_task(forever("lead", candidate.run(leader.work)), name="lead"))
             running.append(tasks.create_task(_get_ready(copies, ready), name="get ready"))
             await stopping.wait()
@@ -161,6 +182,11 @@ def _parse(argv: Sequence[str] | None, *, namespace: str) -> Arguments:
     )  # fmt: skip
     parser.add_argument("--events-secret-file", type=Path, metavar="FILE", help="what receivers know the reader by")
     parser.add_argument("--events-ca-file", type=Path, metavar="FILE", help="PEM bundle; default: the system's")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM chain; with it, pull secrets are served")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--pull-secrets-port", type=calls.port, default=PORT, metavar="N", help="for agents; default: %(default)s"
+    )
     return Arguments(**vars(parser.parse_args(argv)))
 
 
