@@ -21,11 +21,11 @@ import structlog
 from controller.nodes import condition, taints
 from controller.nodes.deadlines import Deadlines, age_s
 from controller.nodes.standing import Because, Standing, State, may_begin, state_of
-from controller.prepulls import timestamp
 from controller.workqueue import Again, WorkQueue
 from tidegate.kube.errors import NotFound
 from tidegate.kube.resources import NODES, HasMetadata, Resource
 from tidegate.kube.shapes import Node, NodePull, ObjectReference
+from tidegate.kube.times import timestamp
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()
