@@ -47,6 +47,10 @@ bench-holding: $(READY)  ## ten thousand held Pods: what they cost the registry,
 bench-trouble: $(READY)  ## replicas in trouble: findings, verdicts and requests under 50 reviews a second (three minutes)
 	@$(RUN)/python -m bench.trouble $(ARGS)
 
+bench-fleet: $(READY)  ## five hundred and five thousand simulated nodes on a real API server: what they cost (ten minutes; Linux)
+	@tests/testbed/build etcd kubernetes
+	@$(RUN)/python -m bench.fleet $(ARGS)
+
 bench-scaleout: $(READY) testbed  ## twelve real nodes before a registry that throttles: strategies beside each other (root, Linux)
 	@$(RUN)/python bench/scaleout.py $(ARGS)
 

@@ -116,7 +116,6 @@ class Taint(Shape, frozen=True):
     key: str
     effect: str
     value: str = ""
-    time_added: str | None = None
 
 
 class Toleration(Shape, frozen=True):

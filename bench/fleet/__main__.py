@@ -1,0 +1,55 @@
+"""`make bench-fleet`: what thousands of nodes cost, on a real API server with etcd and with the shipped controller.
+
+The agents are simulated, hundreds in a process (`bench.fleet.agents`): their loop, their watch and their writes are
+real, their pulls are naps. For each size: Nodes are made, agents open their watches, the controller starts, then one
+PrePull asks for all images on all nodes. Once all have heard of it and all slots are in use, what happens in a window
+is measured; the run ends with the window or when every node has everything, whichever comes first.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.fleet.run import Size, measure
+from bench.fleet.table import lines
+from bench.machine import described
+from bench.processes import Cores
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="bench/fleet", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--nodes", type=int, nargs="+", default=[500, 5000], metavar="N", help="default: 500 and 5,000 in turn"
+    )
+    parser.add_argument("--images", type=int, default=20, metavar="N", help="default: %(default)s")
+    parser.add_argument("--pull", type=float, default=20.0, metavar="S", help="a pull takes; default: %(default)g")
+    parser.add_argument(
+        "--share", type=float, default=0.2, metavar="X", help="of the nodes may pull at once; default: %(default)g"
+    )
+    parser.add_argument("--window", type=float, default=120.0, metavar="S", help="measured; default: %(default)g")
+    parser.add_argument("--each", type=int, default=625, metavar="N", help="agents a process; default: %(default)s")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where logs stay; default: nowhere")
+    arguments = parser.parse_args(argv)
+    print(f"load average before: {os.getloadavg()[0]:.1f}", flush=True)
+    measured = []
+    for nodes in arguments.nodes:
+        size = Size(
+            nodes=nodes, images=arguments.images, in_flight=max(1, round(nodes * arguments.share)),
+            pull_s=arguments.pull, window_s=arguments.window, each=arguments.each,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="tidegate-fleet-") as name:
+            folder = Path(name) if arguments.keep is None else arguments.keep / str(nodes)
+            folder.mkdir(parents=True, exist_ok=arguments.keep is None)  # a new one: an old server left its state
+            measured.append(asyncio.run(measure(size, folder)))
+    for line in (*described(Cores(None, None))[:1], "", *lines(measured)):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
