@@ -30,7 +30,7 @@ from tidegate.policy import (
     static_finding,
 )
 from tidegate.pull_secrets import wearer_of
-from tidegate.reference import ImageReference, InvalidReference
+from tidegate.reference import ImageReference, InvalidReference, try_parse
 from tidegate.workload import WorkloadView
 from webhook.claims import Claims
 from webhook.review import Review
@@ -94,7 +94,7 @@ class Judge:
         self._namespaces = namespaces
         self._running = running
         self._tenants = tenants
-        self._remembered = lru_cache(_REMEMBERED_REFERENCES)(_parsed)
+        self._remembered = lru_cache(_REMEMBERED_REFERENCES)(try_parse)
         self.causes: TTLCache[str, str] = TTLCache(_REMEMBERED_CAUSES, ttl=_CAUSE_S)
         """Why an image could not be pinned a moment ago: without it the refusal would only say that it is not."""
 
@@ -125,7 +125,7 @@ class Judge:
 
     def reference(self, image: str, rules: Rules) -> ImageReference | InvalidReference:
         """Parsed, and as the configuration spells its host."""
-        known = self._remembered(image) if len(image) <= _LONGEST_REMEMBERED else _parsed(image)
+        known = self._remembered(image) if len(image) <= _LONGEST_REMEMBERED else try_parse(image)
         return rules.listed_as(known) if isinstance(known, ImageReference) else known
 
     def host(self, image: str) -> str | None:
@@ -235,13 +235,6 @@ class Judge:
             return finding
         cause = self.causes.get(finding.image)
         return finding if cause is None else replace(finding, detail=cause)
-
-
-def _parsed(image: str) -> ImageReference | InvalidReference:
-    try:
-        return ImageReference.parse(image)
-    except InvalidReference as exc:
-        return exc.with_traceback(None)
 
 
 def bounded(deadline: float, patience_s: float | None) -> float:

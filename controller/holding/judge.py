@@ -10,7 +10,7 @@ from tidegate.findings import Finding, ImageFinding, Mode
 from tidegate.kube.shapes import ImageAvailability
 from tidegate.policy import NAME_LABEL, Decision, Policy, Runs, Settings, Subject, decide, mode_of, static_finding
 from tidegate.policy.listing import listed_as
-from tidegate.reference import ImageReference, InvalidReference
+from tidegate.reference import ImageReference, InvalidReference, try_parse
 
 _NO_OBJECTS: Mapping[str, ImageAvailability] = MappingProxyType({})
 
@@ -93,15 +93,8 @@ class Rules:
         return known.get(image) if static is None else static
 
     def _reference(self, image: str) -> ImageReference | InvalidReference:
-        parsed = _parsed(image)
+        parsed = try_parse(image)
         return listed_as(parsed, self.hosts) if isinstance(parsed, ImageReference) else parsed
-
-
-def _parsed(image: str) -> ImageReference | InvalidReference:
-    try:
-        return ImageReference.parse(image)
-    except InvalidReference as exc:
-        return exc.with_traceback(None)
 
 
 def is_final(finding: Finding) -> bool:

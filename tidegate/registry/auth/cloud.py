@@ -118,7 +118,7 @@ class Kept:
 
     def _fail(self, words: str) -> None:
         self._fault, self._silent_until = words, self._clock() + _FAILED_S
-        _log.warning("cloud_identity_failed", identity=self._label, reason=words)
+        _log.warning("cloud_identity.failed", identity=self._label, reason=words)
 
 
 def _checked(given: Given) -> float:

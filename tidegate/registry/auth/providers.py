@@ -75,7 +75,7 @@ class Provider:
                 )
             except PluginFailed as exc:
                 outcome = exc
-                _log.warning("credential_provider_failed", provider=self.name, image=image, reason=str(exc))
+                _log.warning("credential_provider.failed", provider=self.name, image=image, reason=str(exc))
         kind = CacheKeyType.IMAGE if isinstance(outcome, PluginFailed) else outcome.reach
         self._known[kind, _name(kind, image)] = outcome
         return outcome

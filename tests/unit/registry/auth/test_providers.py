@@ -135,7 +135,7 @@ async def test_a_failure_is_named_without_the_plugins_words(plugins: Any, script
     with capture_logs() as logs, pytest.raises(NoCredential) as caught:
         await source.credentials(IMAGE)
     assert f"one {words}" in str(caught.value) or words in str(caught.value)
-    assert [log["event"] for log in logs] == ["credential_provider_failed"]
+    assert [log["event"] for log in logs] == ["credential_provider.failed"]
     assert SECRET not in f"{caught.value!r} {logs}"
 
 
