@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-holding bench-scaleout bench-trouble testbed testbed-down lock reference stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-trouble testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -3,13 +3,15 @@
 Sources are asked in their order, the next one only when all that the former had was refused. As with kubelet, an image
 for which no source has anything is pulled without a credential, that is with the runtime's own configuration, and one
 whose credentials were all refused is not pulled without. At most `MOST_TRIES` a grant: each that is refused costs the
-registry a request or two that the grant did not count.
+registry requests that the grant did not count (one where it gives tokens, five with containerd and Basic), so what was
+refused goes last for `REFUSED_S`.
 
 A runtime shows a credential to no other host than the image's own, unless the configuration says that the registry has
 endpoints elsewhere: then the node's mirrors lead there, and the credential is for whoever the node trusts with pulls.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
+from cachetools import TTLCache
 
 from tidegate.config import Config
 from tidegate.cri import Credential, PullError
@@ -27,6 +30,8 @@ from tidegate.registry.auth import source as registry
 log = structlog.get_logger()
 
 MOST_TRIES = 3
+REFUSED_S = 600.0
+_MOST_REFUSED = 1024
 _MOST_WORDS = 120
 NoCredential = registry.NoCredential
 """A source could not be asked; its words hold no secret."""
@@ -104,6 +109,9 @@ class Authenticated:
     def __init__(self, store: Store, sources: Sequence[Source]) -> None:
         self._store = store
         self._sources = sources
+        self._refused: TTLCache[tuple[str, bytes], bool] = TTLCache(
+            _MOST_REFUSED, REFUSED_S, timer=asyncio.get_running_loop().time
+        )
 
     async def present(self, image: str) -> bool:
         """See ImageStore."""
@@ -123,6 +131,7 @@ class Authenticated:
                     if exc.reason is not Reason.UNAUTHORIZED:
                         raise
                     refused[credential] = exc
+                    self._refused[_mark(image, credential)] = True
                 if len(refused) == MOST_TRIES:
                     break
         try:
@@ -136,14 +145,27 @@ class Authenticated:
             raise PullError(exc.reason, f"{exc.message} ({'; '.join([tried, *faults])[:_MOST_WORDS]})") from exc
 
     async def _found(self, image: str, faults: list[str]) -> AsyncGenerator[Credential, None]:
+        later: list[Found] = []
         for source in self._sources:
             try:
                 for found in await source.credentials(image):
-                    log.info("credential.tried", image=image, origin=found.origin)
-                    yield found.credential
+                    if _mark(image, found.credential) in self._refused:
+                        later.append(found)
+                    else:
+                        log.info("credential.tried", image=image, origin=found.origin)
+                        yield found.credential
             except NoCredential as exc:
                 faults.append(str(exc))
                 log.warning("credential.not_found", image=image, error=str(exc))
+        for found in later:
+            log.info("credential.tried_again", image=image, origin=found.origin)
+            yield found.credential
+
+
+def _mark(image: str, credential: Credential) -> tuple[str, bytes]:
+    """What is remembered of a refusal, without the secret."""
+    whole = f"{credential.username}:{credential.password}".encode("utf-8", "surrogatepass")
+    return image, hashlib.sha256(whole).digest()
 
 
 def parsed(image: str) -> ImageReference:

@@ -25,8 +25,9 @@ from controller.granted import START_S, THROTTLED, Cost
 from controller.grants import Grants
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
+from controller.nodes.standing import Standing
 from controller.pauses import Pauses
-from controller.placement import Demands, facts
+from controller.placement import Demands, facts, fits
 from controller.plan import Ask, Plan
 from controller.prepulls import STATUS_S, PrePulls
 from controller.workqueue import WorkQueue
@@ -87,6 +88,8 @@ class Controller:
         )
         self._plan = Plan(listed=settings.limits.keys(), platforms=settings.platforms)
         self._derived: dict[str, Derived] = {}
+        self._unasked: set[str] = set()
+        """Of those, the ones whose PrePull is still to come."""
         self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
         self._pauses = Pauses(costs, paused=self, chance=chance)
         self._nodepulls = NodePulls(client, wanted=self, observed=mirror.nodepulls.objects)
@@ -98,6 +101,8 @@ class Controller:
         self._reports = WorkQueue("statuses", prepulls.report, workers=_PREPULL_WRITERS, chance=chance)
         self._touched: set[str] = set()
         self._happened = asyncio.Event()
+        self.started = asyncio.Event()
+        """Everything that is there has been taken in."""
 
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, Never]]]:
         """What has to run for ever, each with its name."""
@@ -117,6 +122,7 @@ class Controller:
             for key, value in reflector.objects.items():
                 take(key, None, value)
             reflector.subscribe(take)
+        self.started.set()
 
     def _take_over(self) -> None:
         """Take in what was granted before this began."""
@@ -138,6 +144,23 @@ class Controller:
 
     def desired(self, name: str) -> NodePullSpec:
         return desired(self.node_uid(name) or "", self._plan.wants(name), self._grants.live(name), self._grants.cost)
+
+    # What those ask who let nodes begin
+
+    def standing(self, name: str) -> Standing | None:
+        """How a node stands; None when there is none."""
+        node = self._plan.node(name)
+        if node is None:
+            return None
+        wanted, present = self._plan.counts(name)
+        return Standing(
+            uid=node.uid, usable=node.usable, wanted=wanted, present=present,
+            decided=not any(fits(one.demands, node, platforms=self._settings.platforms) for one in self._undecided()),
+        )  # fmt: skip
+
+    def _undecided(self) -> Iterator[Derived]:
+        """Workloads that will ask, or may, and do not yet."""
+        return (self._derived[key] for key in self._unasked)
 
     # What is told about registries
 
@@ -224,6 +247,11 @@ class Controller:
     # What follows
 
     def _ask(self, key: str) -> None:
+        self._put_ask(key)
+        waits = key in self._derived and not self._plan.asks(key)
+        (self._unasked.add if waits else self._unasked.discard)(key)
+
+    def _put_ask(self, key: str) -> None:
         """What a PrePull asks for, on the nodes where its workload's pods could run if it has one."""
         prepull = self._mirror.prepulls.objects.get(key)
         if prepull is None or prepull.metadata.deletion_timestamp is not None:

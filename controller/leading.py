@@ -29,6 +29,7 @@ from controller.holding.reports import Reports
 from controller.images.images import Images, Sources
 from controller.keys import KEY_BYTES, DecisionKeys
 from controller.modes import Modes
+from controller.nodes.startup import Startup, StartupSettings
 from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
 from controller.policies import Policies
@@ -82,7 +83,7 @@ class Room:
 
     loops: Callable[[], Loops]
     start: Callable[[], None] = lambda: None
-    after: Callable[[], Awaitable[None]] = _at_once
+    after: Callable[[], Awaitable[object]] = _at_once
     """Returns when the copies that it reads are whole."""
 
 
@@ -92,6 +93,7 @@ def rooms(desk: Desk) -> list[Room]:
     keys, pulls, sources = _keys(desk), _pulls(desk), _sources(copies)
     images = _images(desk, sources)
     owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
+    startup = _startup(desk, pulls)
     kept, asked, modes = _policies(desk), _webhooks(desk), _modes(desk)
     holds, wakes = _holds(desk, owners, images), _wakes(desk, owners)
     return [
@@ -100,6 +102,7 @@ def rooms(desk: Desk) -> list[Room]:
         Room(loops=asked.loops),
         Room(loops=modes.loops, start=modes.start, after=copies.holds.synced),
         Room(loops=pulls.loops, start=pulls.start, after=copies.pulls.synced),
+        Room(loops=startup.loops, start=startup.start, after=pulls.started.wait),
         Room(loops=images.loops, start=images.start, after=sources.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
         Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
@@ -171,6 +174,28 @@ def _pulls(desk: Desk) -> Controller:
     )
 
 
+def _startup(desk: Desk, pulls: Controller) -> Startup:
+    chosen = desk.config.pre_pull
+    return Startup(
+        desk.client,
+        nodes=desk.copies.pulls.nodes,
+        nodepulls=desk.copies.pulls.nodepulls,
+        standing=pulls.standing,
+        settings=StartupSettings(
+            taint=chosen.startup_taint, condition=chosen.node_condition, deadline_s=chosen.deadline
+        ),
+        reports=_reports(desk),
+        metrics=desk.metrics,
+        wall=desk.wall,
+        clock=asyncio.get_running_loop().time,
+        chance=desk.chance,
+    )
+
+
+def _reports(desk: Desk) -> Reports:
+    return Reports(desk.client, instance=socket.gethostname()[:128], wall=desk.wall, chance=desk.chance)
+
+
 def _sources(copies: Copies) -> Sources:
     return Sources(
         placed=copies.images.placed,
@@ -205,7 +230,7 @@ def _holds(desk: Desk, owners: OwnerMirror, images: Images) -> Holds:
         rules=rules_of(desk.config),
         checker=desk.checker,
         tenant=desk.copies.pull_secrets.tenant,
-        reports=Reports(desk.client, instance=socket.gethostname()[:128], wall=desk.wall, chance=desk.chance),
+        reports=_reports(desk),
         on_finding=images.found,
         metrics=desk.metrics,
         wall=desk.wall,

@@ -158,6 +158,15 @@ class Plan:
                     best[want.image] = want
         return tuple(sorted(best.values(), key=_order))
 
+    def counts(self, name: str) -> tuple[int, int]:
+        """Images that a node should have, and how many of them it has."""
+        wanted = {image for key in self._asks_on.get(name, ()) for image in self._asks[key].images}
+        return len(wanted), len(wanted & self._present[name]) if wanted else 0
+
+    def asks(self, key: str) -> bool:
+        """Whether anybody asks under this key."""
+        return key in self._asks
+
     def progress(self, key: str) -> Progress | None:
         """How far an ask is; None when nobody asks under this key."""
         asked = self._asks.get(key)

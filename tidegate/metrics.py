@@ -88,6 +88,10 @@ class Metrics:
             "tidegate_grant_wait_seconds", "Seconds from an image being wanted on a node to its grant.",
             buckets=_PULL_SECONDS, registry=registry,
         )  # fmt: skip
+        self.nodes = Gauge(
+            "tidegate_nodes", "Nodes by how they stand: warm, warming, or stranded (tainted past the deadline).",
+            ["state"], registry=registry,
+        )  # fmt: skip
 
     def _of_holds(self, registry: CollectorRegistry) -> None:
         self.held_pods = Gauge("tidegate_held_pods", "Pods that carry tidegate's replica gate.", registry=registry)

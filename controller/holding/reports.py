@@ -23,6 +23,8 @@ _MOST_WAITING = 20_000
 """Events not written yet; beyond that the newest are left out."""
 _WRITERS = 4
 _LONGEST_NAME = 220
+_OF_NO_NAMESPACE = "default"
+"""Where the API server wants Events about what is in no namespace."""
 
 
 class Reports:
@@ -44,11 +46,12 @@ class Reports:
         log.info("hold.told", kind=about.kind, object=f"{about.namespace}/{about.name}", reason=reason, note=note)
         once = hashlib.sha256(f"{about.uid}/{reason}/{of}".encode()).hexdigest()[:16]
         name = f"{about.name[:_LONGEST_NAME]}.{once}"
-        key = f"{about.namespace}/{name}"
+        namespace = about.namespace or _OF_NO_NAMESPACE
+        key = f"{namespace}/{name}"
         if len(self._waiting) >= _MOST_WAITING:
             return
         self._waiting[key] = Event(
-            metadata=Metadata(name=name, namespace=about.namespace),
+            metadata=Metadata(name=name, namespace=namespace),
             event_time=micro_time(self._wall()),
             reporting_controller=CONTROLLER,
             reporting_instance=self._instance,

@@ -20,6 +20,8 @@ from tidegate.config.load import complaints, read_text
 from tidegate.config.quantities import Seconds
 
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._+-]{1,255}", re.ASCII)
+_SUFFIXES = frozenset({".json", ".yaml", ".yml"})
+"""Of the files in a folder that kubelet reads, in the order of their names."""
 
 
 class ProviderEnv(ConfigModel):
@@ -97,11 +99,18 @@ class NodeProviders:
 
 
 def node_providers(config: Path, bin_dir: Path) -> NodeProviders:
-    """Those of kubelet's own file that work without a Pod; a node without the file has none. Raises ConfigError."""
+    """Those of kubelet's own file, or folder of files, that work without a Pod. Raises ConfigError.
+
+    A node without either has none.
+    """
     if not config.exists():
         return NodeProviders((), (f"{config}: not there, so this node has no plugins",))
+    files = [config] if not config.is_dir() else sorted(one for one in config.iterdir() if one.suffix in _SUFFIXES)
     usable, passed_over = list[ProviderConfig](), list[str]()
-    for provider in _parsed(config):
+    for provider in (one for file in files for one in _parsed(file)):
+        if provider.name in {known.name for known in usable}:
+            message = f"{config}: the provider {provider.name} is in two of its files"
+            raise ConfigError(message)
         if provider.needs_pod:
             passed_over.append(f"{provider.name}: wants a Pod's service account (tokenAttributes)")
         elif fault := _not_there(bin_dir / provider.name):

@@ -167,9 +167,11 @@ class PrePullConfig(ConfigModel):
     per_node: Annotated[int, Field(ge=1, le=100)] = 1
     """Pulls at once on a node."""
     startup_taint: bool = True
-    """Whether new nodes wait for their images. Without effect yet."""
+    """Whether a node's startup taint is taken off when its images are there. Nobody but its maker sets one."""
+    node_condition: bool = False
+    """Whether nodes also carry the condition `tidegate.dev/ImagesPresent`, for the Node Readiness Controller."""
     deadline: Seconds = 600.0
-    """How long they wait, from their creation. Without effect yet."""
+    """From its creation on, no node waits longer than this."""
 
 
 class Config(ConfigModel):

@@ -37,6 +37,7 @@ T = TypeVar("T", bound=HasMetadata)
 PAGE = 500
 """Objects a page, as client-go asks for."""
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 REQUEST_S = 10.0
 """For one request on one object, with its answer, unless the caller says otherwise."""
@@ -246,6 +247,25 @@ class KubeClient:
             body["metadata"] = {**body.get("metadata", {}), "resourceVersion": resource_version}
         path = resource.path(namespace=namespace, name=name, subresource=subresource)
         answer = await self._call("PATCH", path, body=body, media_type=MERGE_PATCH, timeout_s=timeout_s)
+        return self._decode(resource, answer)
+
+    async def strategic_patch(
+        self,
+        resource: Resource[T],
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        timeout_s: float = REQUEST_S,
+    ) -> T:
+        """Change single elements of a built-in kind's lists (conditions, by type); the others stay.
+
+        Not all lists have keys (a Node's taints have none), and custom resources know no such patch. With
+        `metadata.uid` in it only that very object is changed, else Conflict or Invalid.
+        """
+        path = resource.path(namespace=namespace, name=name, subresource=subresource)
+        answer = await self._call("PATCH", path, body=patch, media_type=STRATEGIC_PATCH, timeout_s=timeout_s)
         return self._decode(resource, answer)
 
     async def delete(

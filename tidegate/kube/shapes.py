@@ -116,6 +116,7 @@ class Taint(Shape, frozen=True):
     key: str
     effect: str
     value: str = ""
+    time_added: str | None = None
 
 
 class Toleration(Shape, frozen=True):

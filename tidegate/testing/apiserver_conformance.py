@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tidegate.kube.client import KubeClient
-from tidegate.kube.errors import AlreadyExists, Conflict, Invalid, NotFound, Unavailable
+from tidegate.kube.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound, Unavailable
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import EVENTS, LEASES, NAMESPACES, NODEPULLS, NODES, PODS, PREPULLS, Resource
 from tidegate.kube.shapes import (
@@ -22,15 +22,18 @@ from tidegate.kube.shapes import (
     LeaseSpec,
     Metadata,
     Namespace,
+    Node,
     NodeImage,
     NodeImageStatus,
     NodePull,
     NodePullSpec,
     NodePullStatus,
+    NodeSpec,
     ObjectReference,
     Phase,
     PrePull,
     PrePullSpec,
+    Taint,
     Workload,
 )
 from tidegate.kube.shapes import Event as KubeEvent
@@ -285,3 +288,33 @@ class ObjectsConformance(Conformance):
         )
 
         assert (await server.client.create(EVENTS, told, namespace=namespace)).reason == "Throttled"
+
+    async def test_a_strategic_patch_changes_one_condition(self, server: Server) -> None:
+        made = await server.client.create(NODES, Node(metadata=Metadata(name=fresh())))
+        name = made.metadata.name
+        for kind, status in (("Ready", "True"), ("example.com/A", "False"), ("example.com/A", "True")):
+            said = {"status": {"conditions": [{"type": kind, "status": status, "reason": "R", "message": "m"}]}}
+            await server.client.strategic_patch(NODES, name, said, subresource="status")
+
+        conditions = (await server.client.get(NODES, name)).status.conditions
+        assert {c.type: c.status for c in conditions} == {"Ready": "True", "example.com/A": "True"}
+        with pytest.raises((Conflict, Invalid)):
+            await server.client.strategic_patch(NODES, name, {"metadata": {"uid": "another"}})
+
+    async def test_a_merge_patch_replaces_taints(self, server: Server) -> None:
+        when = "2026-01-01T00:00:00Z"
+        a, b = Taint(key="x/a", effect="NoExecute", time_added=when), Taint(key="x/b", effect="NoSchedule", value="v")
+        made = await server.client.create(NODES, Node(metadata=Metadata(name=fresh()), spec=NodeSpec(taints=[a, b])))
+        own = [taint for taint in made.spec.taints if taint.key not in {"x/a", "x/b"}]  # the API server's
+
+        patch = {"spec": {"taints": [*own, a]}}
+        version = made.metadata.resource_version
+        now = await server.client.merge_patch(NODES, made.metadata.name, patch, resource_version=version)
+
+        assert now.spec.taints == [*own, a]
+
+    async def test_custom_resources_know_no_strategic_patch(self, server: Server) -> None:
+        made = await server.client.create(NODEPULLS, node_pull())
+
+        with pytest.raises(KubeError, match="the body of the request was in"):
+            await server.client.strategic_patch(NODEPULLS, made.metadata.name, {"spec": {"nodeUid": "u"}})

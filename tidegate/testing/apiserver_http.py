@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,12 +11,16 @@ import msgspec
 from aiohttp import web
 
 from tidegate.kube import resources
+from tidegate.kube.shapes import GROUP
 from tidegate.testing import apiserver_errors as errors
-from tidegate.testing.apiserver_objects import Object, created, merged, now, updated
+from tidegate.testing.apiserver_objects import Object, created, merged, now, strategically_merged, updated
 from tidegate.testing.apiserver_selectors import selector
 from tidegate.testing.apiserver_store import Collection, Key, Store, Stored, Watcher, encoded
 
-MERGE_PATCH = "application/merge-patch+json"
+_MERGES: Mapping[str, Callable[[Any, Any], Any]] = {
+    "application/merge-patch+json": merged,
+    "application/strategic-merge-patch+json": strategically_merged,
+}
 
 _KNOWN = [known for known in vars(resources).values() if isinstance(known, resources.Resource)]
 _NAMESPACED = {Collection(known.group, known.plural) for known in _KNOWN if known.namespaced} | {
@@ -106,10 +110,11 @@ class Api:
             case "PUT":
                 return self._update(target, await _body(request))
             case "PATCH":
-                if request.content_type != MERGE_PATCH:
+                merge = _MERGES.get(request.content_type)
+                if merge is None or (merge is strategically_merged and target.collection.group == GROUP):
                     raise errors.unsupported_media_type(request.content_type)
                 patch = await _body(request)
-                return self._update(target, merged(self._existing(target).obj, patch))
+                return self._update(target, merge(self._existing(target).obj, patch))
             case "DELETE":
                 return self._delete(target, await _body(request) if request.can_read_body else {})
         raise errors.method_not_allowed()

@@ -20,6 +20,7 @@ _NAME_LENGTH = 253
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _UNNUMBERED = frozenset({"nodes", "namespaces", "leases", "events", "secrets", "serviceaccounts", "configmaps"})
+_MERGE_KEYS = {"conditions": "type"}
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp")
 
 
@@ -33,6 +34,27 @@ def merged(target: Any, patch: Any) -> Any:  # noqa: ANN401  any JSON value
             result.pop(name, None)
         else:
             result[name] = merged(result.get(name), value)
+    return result
+
+
+def strategically_merged(target: Any, patch: Any, *, field: str = "") -> Any:  # noqa: ANN401  any JSON value
+    """A strategic merge patch, for the lists that `_MERGE_KEYS` names; other lists are replaced whole.
+
+    Source: patchMergeKey in k8s.io/api core/v1.
+    """
+    if isinstance(patch, list) and (key := _MERGE_KEYS.get(field)) is not None:
+        kept = {item[key]: item for item in target or ()}
+        for item in patch:
+            kept[item[key]] = merged(kept.get(item[key]), item)
+        return list(kept.values())
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = strategically_merged(result.get(name), value, field=name)
     return result
 
 

@@ -37,6 +37,7 @@ MANIFESTS = Path(__file__).parents[3] / "manifests"
 CONTROLLER = "--as=system:serviceaccount:tidegate:tidegate-controller"
 IMAGE = "r.example/app@sha256:" + "a" * 64
 ACTIVE_S = 20.0
+READS = "kubectl-reads-pods"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,10 @@ def guarded(api_server: Any) -> Iterator[Any]:
     api_server.kubectl("create", "namespace", "tidegate")
     for name in ("rbac.yaml", "gates.yaml"):
         api_server.kubectl("apply", "-f", str(MANIFESTS / name))
+    api_server.kubectl(
+        "create", "clusterrole", READS, "--verb=get", "--resource=pods"
+    )  # what kubectl does before a patch
+    api_server.kubectl("create", "clusterrolebinding", READS, f"--clusterrole={READS}", f"--user={CONTROLLER[5:]}")
     end = time.monotonic() + ACTIVE_S
     while True:  # the API server takes a moment to compile a policy
         name = create(api_server)
@@ -55,6 +60,7 @@ def guarded(api_server: Any) -> Iterator[Any]:
         assert time.monotonic() < end, "the policy never came into force"
         time.sleep(0.2)
     yield api_server
+    api_server.kubectl("delete", f"clusterrole/{READS}", f"clusterrolebinding/{READS}")
     api_server.kubectl("delete", "-f", str(MANIFESTS / "gates.yaml"), "-f", str(MANIFESTS / "rbac.yaml"))
 
 

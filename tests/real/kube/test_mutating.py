@@ -190,7 +190,7 @@ async def test_pins_holds_and_agrees(cluster: Cluster, replicas: tuple[Any, Any]
 async def test_it_may_read_one_secret(cluster: Cluster) -> None:
     account = "--as=system:serviceaccount:tidegate:tidegate-webhook"
     for verb, what, says in (
-        ("get", "secrets/tidegate-decision", "yes"), ("watch", "secrets/tidegate-decision", "yes"),
+        ("list", "secrets/tidegate-decision", "yes"), ("watch", "secrets/tidegate-decision", "yes"),
         ("get", "secrets/other", "no"), ("list", "secrets", "no"), ("update", "secrets/tidegate-decision", "no"),
     ):  # fmt: skip
         try:

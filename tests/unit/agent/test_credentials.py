@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent.credentials import MOST_TRIES, Authenticated, Found, Hosts, NoCredential
+from agent.credentials import MOST_TRIES, REFUSED_S, Authenticated, Found, Hosts, NoCredential
 from tidegate.config import Config
 from tidegate.cri import Credential, PullError
 from tidegate.kube.shapes import Reason
@@ -98,6 +98,21 @@ async def test_only_a_refusal_is_followed_by_another_try(reason: Reason) -> None
         await Authenticated(runtime, [Listed(BOB, EVE)]).pull(IMAGE, timeout=60)
     assert (caught.value.reason, caught.value.message) == (reason, DENIED)
     assert runtime.tried == [BOB]
+
+
+async def test_who_was_refused_goes_last_for_a_while() -> None:
+    runtime, first, second = Runtime(EVE), Listed(BOB, ZOE), Listed(EVE)
+    store = Authenticated(runtime, [first, second])
+    await store.pull(IMAGE, timeout=60)
+    assert runtime.tried == [BOB, ZOE, EVE]
+    await store.pull(IMAGE, timeout=60)
+    assert runtime.tried[3:] == [EVE]
+    runtime.lets_in = (ZOE,)
+    await store.pull(IMAGE, timeout=60)
+    assert runtime.tried[4:] == [EVE, BOB, ZOE], "all of them are tried in the end"
+    await asyncio.sleep(REFUSED_S)
+    await store.pull(IMAGE, timeout=60)
+    assert runtime.tried[7:] == [BOB, ZOE], "and in their own order after a while"
 
 
 async def test_what_hindered_a_source_is_said_with_the_refusal() -> None:
