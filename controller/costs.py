@@ -4,12 +4,13 @@
 - A registry that throttles us is told to the budget, and asked again after its pause.
 - An image that is not there yet, or a registry that cannot be reached, is asked again later, at growing and jittered
   intervals; nothing is granted meanwhile.
-- A registry that refuses us may let nodes in, which have credentials of their own: `GUESS` then stands for the cost.
+- A registry that refuses us may let in those who want the image, with their pull secrets, and else nodes, which have
+  credentials of their own: then `GUESS` stands for the cost.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -19,7 +20,9 @@ from controller.pauses import Registries
 from controller.plan import host_of
 from controller.workqueue import Again, WorkQueue
 from tidegate.completeness import Checker
+from tidegate.completeness.walk import PullCost
 from tidegate.reference import DEFAULT_TAG, ImageReference, InvalidReference
+from tidegate.registry.auth.tenants import NOBODY, Tenant
 from tidegate.registry.errors import RegistryError, Throttled, Unauthorized
 
 log = structlog.get_logger()
@@ -44,16 +47,26 @@ class PullCosts(Registries, Protocol):
         ...
 
 
-class FromManifests:
-    """Asks the replica that the nodes pull from."""
+def _nobody(_: str) -> Sequence[Tenant]:
+    return ()
 
-    def __init__(self, checker: Checker) -> None:
+
+class FromManifests:
+    """Asks the replica that the nodes pull from. `tenants` of an image: who may be let in where we are refused."""
+
+    def __init__(self, checker: Checker, *, tenants: Callable[[str], Sequence[Tenant]] = _nobody) -> None:
         self._checker = checker
+        self._tenants = tenants
 
     async def cost(self, image: str) -> Cost:
         deadline = asyncio.get_running_loop().time() + ASK_S
-        found = await self._checker.pull_cost(ImageReference.parse(image), deadline=deadline)
-        return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs))
+        reference, refusals = ImageReference.parse(image), list[Unauthorized]()
+        for tenant in (NOBODY, *self._tenants(image)):
+            try:
+                return _cost(await self._checker.pull_cost(reference, deadline=deadline, tenant=tenant))
+            except Unauthorized as exc:
+                refusals.append(exc)
+        raise refusals[0]
 
     async def look(self, image: str) -> None:
         reference = ImageReference.parse(image)
@@ -62,6 +75,10 @@ class FromManifests:
 
     def leave_alone(self, host: str, seconds: float) -> None:
         self._checker.registries[host].local[0].pause(seconds)
+
+
+def _cost(found: PullCost) -> Cost:
+    return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs))
 
 
 class Asked(Protocol):

@@ -33,6 +33,7 @@ from controller.nodes.startup import Startup, StartupSettings
 from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
 from controller.policies import Policies
+from controller.pullsecrets.owners import Owners
 from controller.webhooks import Webhooks
 from tidegate.admission import excluded, policies, webhook_configurations
 from tidegate.completeness import Checker
@@ -165,13 +166,17 @@ def _pulls(desk: Desk) -> Controller:
         desk.client,
         desk.copies.pulls,
         settings=settings_of(desk.config),
-        costs=FromManifests(desk.checker),
+        costs=FromManifests(desk.checker, tenants=_owners(desk).tenants),
         metrics=desk.metrics,
         wall=desk.wall,
         new_id=lambda: uuid.uuid4().hex,
         chance=desk.chance,
         settled_at=desk.settled_at,
     )
+
+
+def _owners(desk: Desk) -> Owners:
+    return Owners(desk.copies.pulls, tenant=desk.copies.pull_secrets.tenant, config=lambda: desk.config)
 
 
 def _startup(desk: Desk, pulls: Controller) -> Startup:

@@ -6,6 +6,7 @@ A secret never comes to a node where none of its owner's Pods could run, nor for
 """
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 
 import msgspec
 
@@ -13,6 +14,7 @@ from controller.derive import controller_of, is_derived
 from controller.mirror import Mirror
 from controller.placement import Demands, facts, fits, of_workload
 from tidegate.config import Config
+from tidegate.config.registries import RegistryConfig
 from tidegate.kube.resources import Resource
 from tidegate.kube.shapes import PrePull, Workload
 from tidegate.pull_secrets import Wearer, wearer_of
@@ -36,13 +38,10 @@ class Owners:
 
     def credentials(self, node: str, image: str) -> tuple[UserPassword, ...]:
         """Those for an image that the node may pull, best first, each once."""
-        try:
-            reference = ImageReference.parse(image)
-        except InvalidReference:
+        found_in = self._registry(image)
+        if found_in is None:
             return ()
-        registry = next((one for one in self._config().registries if one.host == reference.domain), None)
-        if registry is None:
-            return ()
+        reference, registry = found_in
         entries = pull_secrets_entries(registry.auth)
         found: dict[tuple[str, str], UserPassword] = {}
         for wearer in self._wearers(node, image, registry.pull_secret_namespaces):
@@ -51,14 +50,35 @@ class Owners:
                 found.setdefault((who.username, who.password), who)
         return tuple(found.values())[:MOST]
 
+    def tenants(self, image: str) -> tuple[Tenant, ...]:
+        """Everybody who asked for an image and has pull secrets, on whichever node; the first few."""
+        found_in = self._registry(image)
+        if found_in is None:
+            return ()
+        namespaces = found_in[1].pull_secret_namespaces
+        asks = (self._asks(prepull) for prepull in self._prepulls(image, namespaces))
+        tenants = (self._tenant(ask[1]) for ask in asks if ask is not None)
+        return tuple(islice(dict.fromkeys(tenant for tenant in tenants if tenant.secrets), MOST))
+
+    def _registry(self, image: str) -> tuple[ImageReference, RegistryConfig] | None:
+        try:
+            reference = ImageReference.parse(image)
+        except InvalidReference:
+            return None
+        registry = next((one for one in self._config().registries if one.host == reference.domain), None)
+        return None if registry is None else (reference, registry)
+
+    def _prepulls(self, image: str, namespaces: Collection[str]) -> Iterator[PrePull]:
+        for _, prepull in sorted(self._copies.prepulls.objects.items()):
+            if prepull.metadata.namespace in namespaces and image in prepull.spec.images:
+                yield prepull
+
     def _wearers(self, node_name: str, image: str, namespaces: Collection[str]) -> Iterator[Wearer]:
         node = self._copies.nodes.objects.get(node_name)
         if node is None:
             return
         here = facts(node)
-        for _, prepull in sorted(self._copies.prepulls.objects.items()):
-            if prepull.metadata.namespace not in namespaces or image not in prepull.spec.images:
-                continue
+        for prepull in self._prepulls(image, namespaces):
             asks = self._asks(prepull)
             if asks is not None and fits(asks[0], here):
                 yield asks[1]

@@ -165,13 +165,14 @@ class Checker:
         """The same checker for one tenant's questions."""
         return TenantChecker(self, tenant)
 
-    async def pull_cost(self, reference: ImageReference, *, deadline: float) -> PullCost:
+    async def pull_cost(self, reference: ImageReference, *, deadline: float, tenant: Tenant = NOBODY) -> PullCost:
         """What a pull from the local replica costs, from its manifests. Raises RegistryError."""
         registry = self._registry(reference)
-        digest = await self.resolve(reference, deadline=deadline)
+        digest = await self.resolve(reference, deadline=deadline, tenant=tenant)
+        asker = registry.asker(tenant, reference.path)
         failures: list[ReplicaFinding] = []
         for replica in (registry.local[0], *registry.failover):
-            answer = await self._looks.cost(replica, reference.path, digest, until=deadline)
+            answer = await self._looks.cost(replica, reference.path, digest, until=deadline, asker=asker)
             if isinstance(answer, PullCost):
                 return answer
             if answer.finding not in FAILURES:

@@ -94,13 +94,14 @@ class Looks:
         return answer
 
     async def cost(
-        self, replica: Replica, repository: str, digest: Digest, *, until: float
+        self, replica: Replica, repository: str, digest: Digest, *, until: float, asker: Asker | None = None
     ) -> PullCost | ReplicaFinding:
-        """The cost of a pull, remembered for good: it is a fact of the digest."""
+        """The cost of a pull, remembered for good: it is a fact of the digest, and told to no tenant."""
         if (known := self.memory.cost((replica.registry, repository, digest))) is not None:
             return known
         began = _now()
-        answer = await self._in_flight(self._costs, replica, (repository, digest), self._measure, until=until)
+        what = (repository, digest)
+        answer = await self._in_flight(self._costs, replica, what, self._measure, until=until, asker=asker)
         if isinstance(answer, RegistryError):
             return _raised(replica, answer, seconds=_now() - began)
         return answer

@@ -379,6 +379,7 @@ async def test_an_agent_pulls_with_the_workloads_pull_secret(cluster: Cluster) -
         (image,) = await until(ended, bool)
     print("\n", image)
     assert (image["phase"], image["attempts"]) == ("Present", 1)
+    assert cluster.nodepull("node-1")["spec"]["images"][0]["bytes"] > 0, "priced with the pull secret, not guessed"
     assert_nothing_secret(cluster, token)
 
 

@@ -171,3 +171,14 @@ async def test_each_once_and_no_more_than_an_agent_tries(world: World) -> None:
         world.secrets[Wearer("team-a", (f"s{number}",))] = {"registry.test": f"user-{number // 2}"}
         world.workload("team-a", f"web-{number}", imagePullSecrets=[{"name": f"s{number}"}])
     assert await world.users() == ["user-0", "user-1", "user-2"][:MOST]
+
+
+async def test_who_asked_for_an_image_on_whichever_node(world: World) -> None:
+    world.workload("team-a", "web", **OWN, nodeSelector={"pool": "b"})
+    world.workload("team-a", "same", **OWN)
+    world.workload("team-c", "not-listed", **OWN)
+    await world.users()
+    owners = Owners(world.mirror, tenant=world.tenant, config=lambda: CONFIG)
+    assert [tenant.namespace for tenant in owners.tenants(IMAGE)] == ["team-a"]
+    for image in ("registry.test/app:2", "nowhere.test/app:1", "registry.test/App"):
+        assert owners.tenants(image) == ()
