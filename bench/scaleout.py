@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="strategies whose name begins so")
     parser.add_argument("--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args(argv)
-    with _bed(arguments.nodes) as cluster, walled(arguments.nodes, rate=RATE, burst=BURST) as wall:
+    with bed(arguments.nodes) as cluster, walled(arguments.nodes, rate=RATE, burst=BURST) as wall:
         bench = Scaleout(cluster, wall, arguments.nodes, floor_s=(arguments.nodes * COST - BURST) / RATE)
         rows = list(bench.rows(tuple(arguments.only)))
     if arguments.output == "json":
@@ -135,7 +135,8 @@ def _lines(rows: Sequence[Row], nodes: int, floor_s: float) -> Iterator[str]:
 
 
 @contextmanager
-def _bed(nodes: int) -> Iterator[Cluster]:
+def bed(nodes: int) -> Iterator[Cluster]:
+    """The cluster, up while the block runs."""
     up = run([str(TESTBED / "up"), "--nodes", str(nodes), "--registries", "2"], timeout_s=2400)
     if up.code:
         raise RuntimeError(up.err)
@@ -166,7 +167,7 @@ class Scaleout:
         for name, plan in plans.items():
             if only and not name.startswith(only):
                 continue
-            image = self._pushed(name)
+            image = pushed(name)
             time.sleep(BURST / RATE + 1)  # the wall's bucket is full again
             self._wall.forget()
             seconds = plan(image)
@@ -178,17 +179,6 @@ class Scaleout:
         statuses = Counter(one.status for one in seen)
         warm = sum(self._has(node, image) for node in self._nodes)
         return Row(name, warm, seconds, seconds / self.floor_s, statuses[429], len(seen), self._wall.peak(seen))
-
-    def _pushed(self, name: str) -> str:
-        image = build_image(layers=LAYERS, layer_bytes=LAYER_BYTES, seed=f"{name} {time.time()}")
-        repository = f"scale/{name.replace(' ', '-').replace(',', '')}"
-
-        async def push() -> None:
-            async with aiohttp.ClientSession() as session:
-                await push_image(session, "http://127.0.0.1:5001", repository, image, tag="1")
-
-        asyncio.run(push())
-        return f"{HOST}/{repository}:1@{image.digest}"
 
     def _has(self, node: str, image: str) -> bool:
         listed = run([str(TESTBED / "in"), node, "ctr", "--namespace", "k8s.io", "images", "ls", "-q"])
@@ -241,15 +231,30 @@ class Scaleout:
         began = time.monotonic()
         self._cluster.apply(PREPULL.format(name=f"p{int(time.time())}", image=image))
         while time.monotonic() - began < HERD_S:
-            if self._present(image) == len(self._nodes):
+            if present(self._cluster, image) == len(self._nodes):
                 break
             time.sleep(0.2)
         return time.monotonic() - began
 
-    def _present(self, image: str) -> int:
-        found = self._cluster.get("nodepulls")["items"]
-        entries = [entry for one in found for entry in one.get("status", {}).get("images", [])]
-        return sum(entry["image"] == image and entry["phase"] == "Present" for entry in entries)
+
+def pushed(name: str) -> str:
+    """Push an image that nobody has a part of, past the wall; its reference through the wall."""
+    image = build_image(layers=LAYERS, layer_bytes=LAYER_BYTES, seed=f"{name} {time.time()}")
+    repository = f"scale/{name.replace(' ', '-').replace(',', '')}"
+
+    async def push() -> None:
+        async with aiohttp.ClientSession() as session:
+            await push_image(session, "http://127.0.0.1:5001", repository, image, tag="1")
+
+    asyncio.run(push())
+    return f"{HOST}/{repository}:1@{image.digest}"
+
+
+def present(cluster: Cluster, image: str) -> int:
+    """On how many nodes it is, as their agents say."""
+    found = cluster.get("nodepulls")["items"]
+    entries = [entry for one in found for entry in one.get("status", {}).get("images", [])]
+    return sum(entry["image"] == image and entry["phase"] == "Present" for entry in entries)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from bed import TESTBED, run
 
 PORT = 5003
 HOST = f"registry.test:{PORT}"
+_NODES = f"{os.environ.get('TIDEGATE_TESTBED_NET', '10.213')}.0."
+"""Where nodes' addresses begin; pods have others."""
 _CONFIG = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
 events {{ worker_connections 1024; }}
@@ -62,7 +64,7 @@ class Wall:
         self._log.write_text("")
 
     def seen(self) -> Sequence[Seen]:
-        """What came since, by the peers' addresses; not our own looks from the hub."""
+        """What came since."""
         return [_seen(line) for line in self._log.read_text().splitlines() if line]
 
     @staticmethod
@@ -70,10 +72,23 @@ class Wall:
         """The most nodes that were between their first and their last request at once."""
         spans: dict[str, tuple[float, float]] = {}
         for one in seen:
-            if one.status < 400:
+            if one.status < 400 and one.peer.startswith(_NODES):
                 first, last = spans.get(one.peer, (one.began, one.ended))
                 spans[one.peer] = min(first, one.began), max(last, one.ended)
         return max((sum(a <= at < b for a, b in spans.values()) for at, _ in spans.values()), default=0)
+
+    @staticmethod
+    def busy(seen: Sequence[Seen], *, apart_s: float = 0.5) -> int:
+        """The most nodes that had a request on its way at once; pauses of one node below `apart_s` are no pauses."""
+        spans: dict[str, list[list[float]]] = {}
+        for one in sorted((one for one in seen if one.peer.startswith(_NODES)), key=lambda one: one.began):
+            mine = spans.setdefault(one.peer, [])
+            if mine and one.began <= mine[-1][1] + apart_s:
+                mine[-1][1] = max(mine[-1][1], one.ended)
+            else:
+                mine.append([one.began, one.ended])
+        starts = [span[0] for mine in spans.values() for span in mine]
+        return max((sum(any(a <= at <= b for a, b in mine) for mine in spans.values()) for at in starts), default=0)
 
 
 @contextmanager
