@@ -26,6 +26,7 @@ from controller.grants import Grants
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
 from controller.nodes.standing import Standing
+from controller.own import OwnRequests
 from controller.pauses import Pauses
 from controller.placement import Demands, facts, fits
 from controller.plan import Ask, Plan
@@ -91,6 +92,7 @@ class Controller:
         self._unasked: set[str] = set()
         """Of those, the ones whose PrePull is still to come."""
         self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
+        self._own = OwnRequests(costs.sent)
         self._pauses = Pauses(costs, paused=self, chance=chance)
         self._nodepulls = NodePulls(client, wanted=self, observed=mirror.nodepulls.objects)
         prepulls = PrePulls(
@@ -173,6 +175,7 @@ class Controller:
         return self._budgets[host].wait_to_ask(requests, self._clock())
 
     def asking(self, host: str, requests: int) -> None:
+        self._own.pay(host, requests)
         self._budgets[host].charge(requests, self._clock())
 
     def pause(self, host: str, seconds: float) -> None:
@@ -304,6 +307,8 @@ class Controller:
 
     def _settle(self, now: float) -> None:
         """What all that has happened comes to."""
+        for host, budget in self._budgets.items():
+            budget.charge(self._own.unpaid(host), now)
         for name in self._plan.take_changed_nodes():
             if self._plan.node(name) is not None:
                 self._grants.set_wants(name, self._plan.wants(name), now)

@@ -46,6 +46,10 @@ class PullCosts(Registries, Protocol):
         """Of one pull of the image as it is now. Raises RegistryError."""
         ...
 
+    def sent(self, host: str) -> int:
+        """Requests that this process has sent to where nodes pull from, whatever for."""
+        ...
+
 
 def _nobody(_: str) -> Sequence[Tenant]:
     return ()
@@ -67,6 +71,9 @@ class FromManifests:
             except Unauthorized as exc:
                 refusals.append(exc)
         raise refusals[0]
+
+    def sent(self, host: str) -> int:
+        return sum(replica.requests for replica in self._checker.registries[host].local)
 
     async def look(self, image: str) -> None:
         reference = ImageReference.parse(image)

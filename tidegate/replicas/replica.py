@@ -28,6 +28,8 @@ class Client(Protocol):
     def registry(self) -> str: ...
     @property
     def name(self) -> str: ...
+    @property
+    def requests(self) -> int: ...
     async def manifest(
         self, repository: str, reference: str, *, on_request: OnRequest | None = None, asker: Asker = NO_ASKER
     ) -> "ManifestBytes": ...
@@ -68,6 +70,11 @@ class Replica:
     @property
     def name(self) -> str:
         return self._client.name
+
+    @property
+    def requests(self) -> int:
+        """Sent so far, for whatever purpose."""
+        return self._client.requests
 
     def pause_left_s(self) -> float:
         """How long it still asks to be left alone, after a 429."""

@@ -39,6 +39,8 @@ class FixedCosts:
     """What a HEAD is answered with."""
     looks: list[str] = field(default_factory=list)
     left_alone: list[tuple[str, float]] = field(default_factory=list)
+    own: int = 0
+    """Requests that the controller has sent for other purposes."""
 
     async def cost(self, image: str) -> Cost:
         return self.by_image.get(image, self.default)
@@ -47,6 +49,10 @@ class FixedCosts:
         self.looks.append(image)
         if self.refusal is not None:
             raise self.refusal
+
+    def sent(self, host: str) -> int:
+        del host
+        return self.own
 
     def leave_alone(self, host: str, seconds: float) -> None:
         self.left_alone.append((host, seconds))

@@ -1,0 +1,54 @@
+"""The controller's own requests: each is paid for once, out of what pulls are granted from."""
+
+import asyncio
+from typing import Any
+
+from controller.budget import Limits
+from controller.granted import Cost
+from controller.own import OwnRequests
+
+HOST = "r.example"
+
+
+def test_each_request_is_paid_for_once() -> None:
+    sent = {HOST: 7}
+    own = OwnRequests(lambda host: sent[host])
+    assert own.unpaid(HOST) == 0  # what was before is past
+    sent[HOST] += 3
+    assert own.unpaid(HOST) == 3
+    assert own.unpaid(HOST) == 0
+
+
+def test_what_was_paid_before_it_was_sent_is_not_paid_again() -> None:
+    sent = {HOST: 0}
+    own = OwnRequests(lambda host: sent[host])
+    sent[HOST] = 1
+    own.pay(HOST, 2)
+    sent[HOST] += 5
+    assert own.unpaid(HOST) == 3
+    sent[HOST] += 1
+    assert own.unpaid(HOST) == 1
+
+
+def test_a_client_that_was_opened_anew_counts_from_there() -> None:
+    sent = {HOST: 40}
+    own = OwnRequests(lambda host: sent[host])
+    own.unpaid(HOST)
+    sent[HOST] = 2
+    assert own.unpaid(HOST) == 0
+    sent[HOST] = 3
+    assert own.unpaid(HOST) == 1
+
+
+async def test_what_it_asks_itself_delays_the_next_grant(cluster: Any, eventually: Any) -> None:
+    cluster.costs.default = Cost(requests=10, bytes=1)
+    for number in range(2):
+        cluster.node(f"node-{number}")
+    limits = Limits(in_flight=2, rate=50.0, burst=10)
+    began = asyncio.get_running_loop().time()
+    async with cluster.controlled(limits):
+        cluster.prepull("heavy", "registry.test/app@sha256:" + "a" * 64)
+        await eventually(lambda: cluster.warm() >= 1)
+        cluster.costs.own += 40  # as for an image of forty layers that somebody waits for
+        await eventually(lambda: cluster.warm() == 2)
+    assert asyncio.get_running_loop().time() - began >= 40 / 50
