@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-trouble testbed testbed-down lock reference stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-chaos bench-trouble testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench-fleet: $(READY)  ## five hundred and five thousand simulated nodes on a re
 
 bench-scaleout: $(READY) testbed  ## twelve real nodes before a registry that throttles: strategies beside each other (root, Linux)
 	@$(RUN)/python bench/scaleout.py $(ARGS)
+
+bench-chaos: $(READY) testbed  ## a scale-out on twelve real nodes while its parts are killed (root, Linux)
+	@$(RUN)/python bench/chaos.py $(ARGS)
 
 testbed:  ## build the parts of the real cluster, once (root, Linux; about 12 minutes on two cores)
 	@tests/testbed/build

@@ -1,7 +1,8 @@
 """`make bench-chaos`: a scale-out while its parts are killed at random, and what the registry saw of it.
 
 Root, Linux. Twelve real nodes want three images under a budget of three pulls at once; meanwhile controllers, agents,
-containerds and the API server are killed without a word, thirty times in all. In the end every node has to be warm, and the log of the wall before the registry must never show more nodes at once than the budget allows.
+containerds and the API server are killed without a word, thirty times in all. In the end every node has to be warm, and
+the log of the wall before the registry must never show more nodes at once than the budget allows.
 """
 
 import argparse
