@@ -16,6 +16,7 @@ _UNION = "local"
 """The one key that may be text or a list."""
 _KEY = "[key]"
 """How pydantic says that a key, not its value, is wrong."""
+_NAMES_A_KEY = re.compile(r"[a-z][A-Za-z]*: ", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,253}", re.ASCII)
 
 
@@ -62,12 +63,17 @@ def parse(text: str) -> Config:
 def complaints(exc: ValidationError) -> str:
     """One line for each wrong key: its path, and what to do. Values are not repeated."""
     errors = exc.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{_path(error['loc'])}: {_words(error['type'], error['msg'])}" for error in errors]
+    lines = [_line(_path(error["loc"]), _words(error["type"], error["msg"])) for error in errors]
     distinct = list(dict.fromkeys(lines))
     shown = distinct[:_MOST_COMPLAINTS]
     if len(distinct) > len(shown):
         shown.append(f"and {len(distinct) - len(shown)} more")
     return "\n".join(shown)
+
+
+def _line(path: str, words: str) -> str:
+    """A check of several keys together names the one to change in its words: that belongs to the path."""
+    return f"{path}.{words}" if path and _NAMES_A_KEY.match(words) else f"{path or 'the file'}: {words}"
 
 
 def _path(loc: Sequence[int | str]) -> str:
@@ -78,7 +84,7 @@ def _path(loc: Sequence[int | str]) -> str:
         elif before != _UNION and step != _KEY:  # the step after a union is the name of one of its arms
             path += f".{_step(step)}" if path else _step(step)
         before = str(step)
-    return path or "the file"
+    return path
 
 
 def _step(key: str) -> str:

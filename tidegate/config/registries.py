@@ -42,7 +42,12 @@ class ReplicaConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _endpoint_is_safe(self) -> Self:
-        parts = urlsplit(self.endpoint) if self.endpoint.isprintable() else urlsplit("")
+        try:
+            parts = urlsplit(self.endpoint) if self.endpoint.isprintable() else urlsplit("")
+            _ = parts.port
+        except ValueError as exc:
+            message = f"endpoint: {exc}"
+            raise ValueError(message) from exc
         if parts.scheme not in {"http", "https"} or not parts.hostname or not _HOST_NAME.fullmatch(parts.hostname):
             message = "endpoint: write it like https://registry.example.com or https://registry.example.com:5000"
             raise ValueError(message)
@@ -51,11 +56,6 @@ class ReplicaConfig(ConfigModel):
                 "endpoint: only scheme, host, port and a plain path belong here (no /v2, no query, no credentials)"
             )
             raise ValueError(message)
-        try:
-            _ = parts.port
-        except ValueError as exc:
-            message = f"endpoint: {exc}"
-            raise ValueError(message) from exc
         if parts.scheme == "http" and not self.plain_http and not is_loopback(parts.hostname):
             message = "endpoint: http:// sends everything in the clear; use https://, or set plainHTTP: true"
             raise ValueError(message)

@@ -42,8 +42,8 @@ def complaint(text: str) -> str:
         ("policy: {hold: {then: maybe}}", "policy.hold.then", "'keep' or 'release'"),
         ("policy: {verdicts: {missing: hold}}", "policy.verdicts.missing", "'absent'"),
         ("policy: {verdicts: {absent: refuse}}", "policy.verdicts.absent", "'hold' or 'deny'"),
-        ("policy: {verdicts: {ok: deny}}", "policy.verdicts", "ok: always allowed"),
-        ("policy: {verdicts: {exempt: deny}}", "policy.verdicts", "exempt: always allowed"),
+        ("policy: {verdicts: {ok: deny}}", "policy.verdicts.ok", "always allowed"),
+        ("policy: {verdicts: {exempt: deny}}", "policy.verdicts.exempt", "always allowed"),
         ("policy: {patience: 1}", "policy.patience", "write it like 1s"),
         ("policy: {patience: soon}", "policy.patience", "write it like 1s"),
         ("policy: {patience: -1s}", "policy.patience", "write it like 1s"),
@@ -67,12 +67,12 @@ def complaint(text: str) -> str:
         ),
         (
             "policy: {rules: [{namespaces: {matchExpressions: [{key: a, operator: In}]}}]}",
-            "policy.rules[0].namespaces.matchExpressions[0]",
+            "policy.rules[0].namespaces.matchExpressions[0].values",
             "needed with In",
         ),
         (
             "policy: {rules: [{namespaces: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}",
-            "policy.rules[0].namespaces.matchExpressions[0]",
+            "policy.rules[0].namespaces.matchExpressions[0].values",
             "refused with Exists",
         ),
         ("policy: {rules: [{namespaces: {}, rules: []}]}", "policy.rules[0].rules", "unknown key"),
@@ -85,7 +85,7 @@ def complaint(text: str) -> str:
         ("workloads: [{group: e.com, kind: W, images: [spec.image]}]", "workloads[0].images", "write it like /spec/"),
         ("workloads: [{group: e.com, kind: W, podSpecs: [/a/]}]", "workloads[0].podSpecs", "write it like /spec/"),
         ("workloads: [{group: e.com, kind: W, templates: [/a//b]}]", "workloads[0].templates", "write it like /spec/"),
-        ("workloads: [{group: e.com, kind: W, images: [/a], resource: W}]", "workloads[0]", "like widgets"),
+        ("workloads: [{group: e.com, kind: W, images: [/a], resource: W}]", "workloads[0].resource", "like widgets"),
         (
             "workloads: [{group: e.com, kind: W, images: [/a]}, {group: e.com, kind: W, images: [/b]}]",
             "workloads",
@@ -115,11 +115,11 @@ def test_a_wrong_value_is_named_by_its_path(base: str, more: str, path: str, wor
 @pytest.mark.parametrize(
     "more, path, words",
     [
-        ("local: c", "", "local: no replica is called 'c'; there are a, b"),
-        ("home: c", "", "home: no replica is called 'c'"),
-        ("failover: [c]", "", "failover: no replica is called 'c'"),
-        ("failover: [b, b]", "", "failover: a replica is named twice"),
-        ("local: [a, a]", "", "local: a replica is named twice"),
+        ("local: c", ".local", "no replica is called 'c'; there are a, b"),
+        ("home: c", ".home", "no replica is called 'c'"),
+        ("failover: [c]", ".failover", "no replica is called 'c'"),
+        ("failover: [b, b]", ".failover", "a replica is named twice"),
+        ("local: [a, a]", ".local", "a replica is named twice"),
         ("local: []", ".local", "at least 1"),
         ("local: 3", ".local", "valid string"),
         ("local: [3]", ".local[0]", "valid string"),
@@ -129,7 +129,7 @@ def test_a_wrong_value_is_named_by_its_path(base: str, more: str, path: str, wor
         ("auth: [{azure: {secret: s}}]", ".auth[0].azure.secret", "unknown key"),
         ("auth: [{azure: {identity: me}}]", ".auth[0].azure.identity", "'auto', 'workload' or 'managed'"),
         ("auth: [{azure: {clientId: ''}}]", ".auth[0].azure.clientId", "at least 1"),
-        ("auth: [{azure: {identity: managed, tenantId: t}}]", ".auth[0].azure", "leave it out"),
+        ("auth: [{azure: {identity: managed, tenantId: t}}]", ".auth[0].azure.tenantId", "leave it out"),
         ("auth: [{azure: {}, ecr: {}}]", ".auth[0]", "exactly one of"),
         ("auth: [{ecr: {region: eu-west-1}}]", ".auth[0].ecr.region", "unknown key"),
         ("auth: [{artifactRegistry: {credentialsFile: ''}}]", ".auth[0].artifactRegistry.credentialsFile", "least 1"),
@@ -151,8 +151,8 @@ def test_a_wrong_value_is_named_by_its_path(base: str, more: str, path: str, wor
         ("limits: {requestsPerSecond: .nan}", ".limits.requestsPerSecond", ""),
         ("limits: {requestsPerSecond: .inf}", ".limits.requestsPerSecond", ""),
         ("limits: {connections: 100000}", ".limits.connections", "less than or equal to 1024"),
-        ("pulls: {inFlight: 5, maxInFlight: 4}", ".pulls", "maxInFlight: may not be below inFlight"),
-        ("pulls: {requestsPerSecond: 5, maxRequestsPerSecond: 4}", ".pulls", "maxRequestsPerSecond: may not be below"),
+        ("pulls: {inFlight: 5, maxInFlight: 4}", ".pulls.maxInFlight", "may not be below inFlight"),
+        ("pulls: {requestsPerSecond: 5, maxRequestsPerSecond: 4}", ".pulls.maxRequestsPerSecond", "may not be below"),
     ],
 )  # fmt: skip
 def test_so_is_one_of_a_registry(of_registry: Callable[[str], str], more: str, path: str, words: str) -> None:
@@ -193,7 +193,7 @@ def test_so_is_one_of_a_registry(of_registry: Callable[[str], str], more: str, p
 )
 def test_an_endpoint_that_is_none(base: str, endpoint: str, words: str) -> None:
     said = complaint(base.replace("https://a.example", endpoint))
-    assert said.startswith("registries[0].replicas.a: ")
+    assert said.startswith("registries[0].replicas.a.endpoint: ")
     assert words in said
     assert "secret" not in said
 
