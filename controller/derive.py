@@ -16,7 +16,7 @@ import msgspec
 from controller.placement import Demands, of_workload
 from controller.plan import host_of
 from tidegate.kube.resources import CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, STATEFULSETS, Resource
-from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, Workload
+from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, ReplicaSet, Workload
 from tidegate.workload import MalformedObject, WorkloadView, placement, view
 
 KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, CRONJOBS, JOBS)
@@ -54,7 +54,7 @@ def derive(resource: Resource[Workload], workload: Workload, *, listed: Collecti
     own = metadata.annotations.get(PRE_PULL_ANNOTATION)
     if own not in {None, *ASKING} or metadata.deletion_timestamp is not None or _controlled(workload):
         return None
-    if own is None and not _mentions(workload):
+    if own is None and template_word(workload) is None:
         return None
     raw = msgspec.json.encode(workload)
     seen = view(resource.group, resource.kind, raw)
@@ -96,9 +96,9 @@ def is_derived(prepull: PrePull) -> bool:
     return owner is not None and owner.kind in _BY_KIND and prepull.metadata.name == name_for(owner.kind, owner.name)
 
 
-def controller_of(prepull: PrePull) -> OwnerReference | None:
+def controller_of(owned: PrePull | ReplicaSet | Workload) -> OwnerReference | None:
     """The owner that controls it."""
-    return next((owner for owner in prepull.metadata.owner_references if owner.controller), None)
+    return next((owner for owner in owned.metadata.owner_references if owner.controller), None)
 
 
 def _controlled(workload: Workload) -> bool:
@@ -109,14 +109,15 @@ def _asks(own: str | None, seen: WorkloadView) -> bool:
     return (own if own is not None else seen.template_annotations.get(PRE_PULL_ANNOTATION)) in ASKING
 
 
-def _mentions(workload: Workload) -> bool:
-    """Whether the template may carry the annotation: a look that spares most workloads their decoding."""
+def template_word(workload: Workload) -> str | None:
+    """The annotation of its pod template, without the decoding that most workloads are spared."""
     spec = workload.spec
     job = spec.get("jobTemplate")
     template = (job.get("spec") or {}).get("template") if isinstance(job, dict) else spec.get("template")
     metadata = template.get("metadata") if isinstance(template, dict) else None
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    return isinstance(annotations, dict) and PRE_PULL_ANNOTATION in annotations
+    word = annotations.get(PRE_PULL_ANNOTATION) if isinstance(annotations, dict) else None
+    return word if isinstance(word, str) else None
 
 
-__all__ = ["KINDS", "Derived", "MalformedObject", "controller_of", "derive", "is_derived", "name_for"]
+__all__ = ["KINDS", "Derived", "MalformedObject", "controller_of", "derive", "is_derived", "name_for", "template_word"]

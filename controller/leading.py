@@ -34,6 +34,8 @@ from controller.owners.mirror import OwnerMirror
 from controller.owners.wakes import Wakes
 from controller.policies import Policies
 from controller.pullsecrets.owners import Owners
+from controller.warm.warming import Settings as WarmingSettings
+from controller.warm.warming import Warming
 from controller.webhooks import Webhooks
 from tidegate.admission import excluded, policies, webhook_configurations
 from tidegate.completeness import Checker
@@ -97,6 +99,7 @@ def rooms(desk: Desk) -> list[Room]:
     startup = _startup(desk, pulls)
     kept, asked, modes = _policies(desk), _webhooks(desk), _modes(desk)
     holds, wakes = _holds(desk, owners, images), _wakes(desk, owners)
+    warming = _warming(desk, owners)
     return [
         Room(loops=keys.loops),
         Room(loops=kept.loops),
@@ -107,6 +110,7 @@ def rooms(desk: Desk) -> list[Room]:
         Room(loops=images.loops, start=images.start, after=sources.synced),
         Room(loops=holds.loops, start=holds.start, after=copies.synced),
         Room(loops=wakes.loops, start=wakes.start, after=copies.synced),
+        Room(loops=warming.loops, start=warming.start, after=copies.synced),
         *_events(desk, holds, images),
     ]
 
@@ -251,6 +255,25 @@ def _wakes(desk: Desk, owners: OwnerMirror) -> Wakes:
         availabilities=desk.copies.holds.availabilities,
         namespaces=desk.copies.holds.namespaces,
         rules=rules_of(desk.config),
+        wall=desk.wall,
+        clock=asyncio.get_running_loop().time,
+        chance=desk.chance,
+    )
+
+
+def _warming(desk: Desk, owners: OwnerMirror) -> Warming:
+    return Warming(
+        desk.client,
+        pods=desk.copies.holds.pods,
+        namespaces=desk.copies.holds.namespaces,
+        pulls=desk.copies.pulls,
+        owners=owners,
+        settings=WarmingSettings(
+            listed=frozenset(registry.host for registry in desk.config.registries),
+            platforms=settings_of(desk.config).platforms,
+            deadline_s=desk.config.pre_pull.deadline,
+        ),
+        reports=_reports(desk),
         wall=desk.wall,
         clock=asyncio.get_running_loop().time,
         chance=desk.chance,

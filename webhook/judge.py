@@ -115,6 +115,10 @@ class Judge:
             mode = mode_of(labels, settings)
         return Standing(rules=rules, settings=settings, mode=mode, asked=asked, checker=rules.checker)
 
+    def labels(self, namespace: str) -> Mapping[str, str]:
+        """Of a namespace, as far as it is known."""
+        return self._namespaces.labels(namespace)
+
     def in_the_name_of(self, seen: WorkloadView, namespace: str, standing: Standing) -> Standing:
         """Where the object's own pull secrets count, it is told only what they, or the configured ones, may read."""
         rules = standing.rules

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 
 from tidegate.decisions import ANNOTATION
 from tidegate.findings import Finding, ImageFinding, Mode
+from tidegate.kube.shapes import PRE_PULL_GATE, REPLICA_GATE
 from tidegate.policy import Decision, decided
 from tidegate.registry.errors import evidence
-from tidegate.workload import MalformedObject
+from tidegate.workload import MalformedObject, WorkloadView
 from webhook import patch, texts
 from webhook.judge import Judge, Standing
 from webhook.pins import Pins, pins
 from webhook.review import Response, Review
 from webhook.subjects import is_born, object_of, subject_of
+from webhook.warming import starts_warm
 
 
 async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[Response, Decision]:
@@ -33,18 +35,21 @@ async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[
     for image, error in pinned.failed.items():
         judge.causes[image] = f"{error.finding.value} on {error.replica or 'home'}: {error.detail}"
     operations = patch.pinned(seen, pinned.found)
-    decision = nothing
+    decision, gates = nothing, list[str]()
     if judge.holds and standing.mode is Mode.ENFORCE and is_born(seen, review):
         images = dict.fromkeys(pinned.found.get(use.image, use.image) for use in seen.images)
         sentence = await judge.at_birth(seen, images, standing=standing, subject=subject)
         decision = sentence.decision
         if sentence.held:
-            operations += patch.gated(seen)
+            gates.append(REPLICA_GATE)
         if sentence.learned is not None:
             asked = [finding.image for finding, _ in sentence.learned.judged]
             text = judge.claims.made(sentence.learned, subject=subject, images=images, asked=asked)
             if text is not None:
                 operations += patch.annotated(seen, ANNOTATION, text)
+    if judge.holds and _starts_warm(judge, seen, review):
+        gates.append(PRE_PULL_GATE)
+    operations += patch.gated(seen, gates)
     warnings = () if standing.mode is Mode.AUDIT else _warnings(pinned)
     return _answer(review, decision, operations=operations, warnings=warnings), decision
 
@@ -52,6 +57,11 @@ async def mutated(judge: Judge, review: Review, *, standing: Standing) -> tuple[
 def unjudged(review: Review) -> Response:
     """No change."""
     return _answer(review, decided(()))
+
+
+def _starts_warm(judge: Judge, seen: WorkloadView, review: Review) -> bool:
+    pulls_any = any(judge.host(use.image) is not None for use in seen.images)
+    return starts_warm(seen, review, labels=judge.labels(review.namespace), pulls_any=pulls_any)
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""JSON Patch (RFC 6902) on an object under review: pinned images, the scheduling gate, the decision."""
+"""JSON Patch (RFC 6902) on an object under review: pinned images, scheduling gates, the decision."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from tidegate.kube.shapes import REPLICA_GATE
 from tidegate.workload import WorkloadView
 
 Operation = dict[str, Any]
@@ -26,14 +25,12 @@ def pinned(seen: WorkloadView, pins: Mapping[str, str]) -> list[Operation]:
     return operations
 
 
-def gated(seen: WorkloadView) -> list[Operation]:
-    """A Pod's gate, once."""
-    if REPLICA_GATE in seen.scheduling_gates:
-        return []
-    gate = {"name": REPLICA_GATE}
-    if seen.pod.scheduling_gates is None:
-        return [{"op": "add", "path": "/spec/schedulingGates", "value": [gate]}]
-    return [{"op": "add", "path": "/spec/schedulingGates/-", "value": gate}]
+def gated(seen: WorkloadView, gates: Sequence[str]) -> list[Operation]:
+    """A Pod's gates, each once."""
+    missing = [{"name": gate} for gate in dict.fromkeys(gates) if gate not in seen.scheduling_gates]
+    if missing and seen.pod.scheduling_gates is None:
+        return [{"op": "add", "path": "/spec/schedulingGates", "value": missing}]
+    return [{"op": "add", "path": "/spec/schedulingGates/-", "value": gate} for gate in missing]
 
 
 def annotated(seen: WorkloadView, key: str, value: str) -> list[Operation]:

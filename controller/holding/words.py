@@ -23,71 +23,71 @@ def lacking(finding: ImageFinding) -> str:
     if missing.blobs and missing.of_blobs:
         return f"{missing.blobs} of {missing.of_blobs} blobs{where}"
     if missing.blobs:
-        return f"{_counted(missing.blobs, 'blob')}{where}"
+        return f"{counted(missing.blobs, 'blob')}{where}"
     if missing.manifests:
-        return f"{_counted(missing.manifests, 'manifest')}{where}"
+        return f"{counted(missing.manifests, 'manifest')}{where}"
     if finding.finding in FAILURES:
         return f"an answer{where} ({finding.finding.value})"
     return f"the image{where}"
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 blob`, `3 blobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def started(finding: ImageFinding) -> str:
     """Why it waits."""
-    return _bounded(
-        f"held: {finding.image[:_LONGEST_IMAGE]} is {finding.finding.value}; waiting for {lacking(finding)}"
-    )
+    return bounded(f"held: {finding.image[:_LONGEST_IMAGE]} is {finding.finding.value}; waiting for {lacking(finding)}")
 
 
 def owner_waits(finding: ImageFinding) -> str:
     """Why a workload has no new Pods that run."""
     image = finding.image[:_LONGEST_IMAGE]
-    return _bounded(f"new Pods are held: {image} is {finding.finding.value}; waiting for {lacking(finding)}")
+    return bounded(f"new Pods are held: {image} is {finding.finding.value}; waiting for {lacking(finding)}")
 
 
 def superseded(owner: str) -> str:
     """Why a held Pod is deleted."""
-    return _bounded(f"deleted: {owner} has another template by now, and replaces no Pod that waits")
+    return bounded(f"deleted: {owner} has another template by now, and replaces no Pod that waits")
 
 
 def released(waited_s: float, finding: ImageFinding | None) -> str:
     """How long, and for what, if that is still known."""
     words = f"waited {seconds(waited_s)}"
-    return _bounded(words if finding is None else f"{words} for {lacking(finding)}")
+    return bounded(words if finding is None else f"{words} for {lacking(finding)}")
 
 
 def ran_before(waited_s: float, finding: ImageFinding) -> str:
     """Released though not complete, as it takes the place of what ran."""
     image = finding.image[:_LONGEST_IMAGE]
-    return _bounded(f"released after {seconds(waited_s)}: {image} is {finding.finding.value}, but ran here before")
+    return bounded(f"released after {seconds(waited_s)}: {image} is {finding.finding.value}, but ran here before")
 
 
 def denied(finding: ImageFinding) -> str:
     """Why waiting will not help."""
     detail = f" ({finding.detail})" if finding.detail else ""
     image = finding.image[:_LONGEST_IMAGE]
-    return _bounded(
+    return bounded(
         f"stays held: {image} is {finding.finding.value}{detail}, which policy denies; waiting will not help"
     )
 
 
 def overdue(waited_s: float, finding: ImageFinding) -> str:
     """Longer than policy likes."""
-    return _bounded(f"still held after {seconds(waited_s)}, waiting for {lacking(finding)}")
+    return bounded(f"still held after {seconds(waited_s)}, waiting for {lacking(finding)}")
 
 
 def let_go(waited_s: float, finding: ImageFinding) -> str:
     """Released though not complete."""
-    return _bounded(f"released after {seconds(waited_s)} without {lacking(finding)}: the time to hold it is over")
+    return bounded(f"released after {seconds(waited_s)} without {lacking(finding)}: the time to hold it is over")
 
 
 def lifted(waited_s: float, mode: str) -> str:
     """Released as nothing is enforced here any more."""
-    return _bounded(f"released after {seconds(waited_s)}: the namespace's mode is {mode}")
+    return bounded(f"released after {seconds(waited_s)}: the namespace's mode is {mode}")
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
+    """As much of it as an Event takes."""
     return text if len(text.encode()) <= _MOST else text.encode()[:_MOST].decode(errors="ignore")

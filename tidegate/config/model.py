@@ -171,7 +171,7 @@ class PrePullConfig(ConfigModel):
     node_condition: bool = False
     """Whether nodes also carry the condition `tidegate.dev/ImagesPresent`, for the Node Readiness Controller."""
     deadline: Seconds = 600.0
-    """From its creation on, no node waits longer than this."""
+    """From its creation on, no node waits longer than this for images, nor does a Pod for nodes that have them."""
 
 
 class Config(ConfigModel):

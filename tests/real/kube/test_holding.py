@@ -43,7 +43,7 @@ READS = "kubectl-reads-pods"
 @pytest.fixture(scope="module")
 def guarded(api_server: Any) -> Iterator[Any]:
     """The API server with our roles and the policy, once it is in force; a cluster's other tests do without it."""
-    api_server.kubectl("create", "namespace", "tidegate")
+    api_server.kubectl("apply", "-f", "-", text="apiVersion: v1\nkind: Namespace\nmetadata: {name: tidegate}\n")
     for name in ("rbac.yaml", "gates.yaml"):
         api_server.kubectl("apply", "-f", str(MANIFESTS / name))
     api_server.kubectl(
