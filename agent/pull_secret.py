@@ -37,6 +37,9 @@ class _Entry(msgspec.Struct):
     username: str
     password: str = ""
 
+    def __repr__(self) -> str:
+        return f"_Entry({self.username})"
+
 
 class _Answer(msgspec.Struct):
     credentials: list[_Entry] = []

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import build_image
+from tidegate.testing.ports import free_port
 from tidegate.testing.registry import BasicGuard, RegistryDouble
 from tidegate.testing.runtime import RuntimeDouble
 
@@ -92,7 +94,8 @@ class Node:
         """What the agent says of its one grant; its log and its command line are kept."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "agent", "--config", self.folder / "config.yaml", "--node", "node-1",
-            "--kubeconfig", self.folder / "kubeconfig", "--cri-socket", self.socket, *flags,
+            "--kubeconfig", self.folder / "kubeconfig", "--cri-socket", self.socket,
+            "--metrics-port", str(port := free_port()), *flags,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -101,6 +104,8 @@ class Node:
                     images = (await self.client.get(NODEPULLS, "node-1")).status.images
                     if images and images[0].phase in {Phase.PRESENT, Phase.FAILED}:
                         self.shown.append(await asyncio.to_thread(Path(f"/proc/{process.pid}/cmdline").read_bytes))
+                        async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as metrics:
+                            self.shown.append(await metrics.read())
                         return images[0]
                     await asyncio.sleep(0.02)
         finally:
@@ -168,7 +173,7 @@ def telling(password: str, asked: list[Any]) -> Handler:
 
 @pytest.fixture(autouse=True)
 def nothing_secret_is_written(node: Node) -> Any:
-    """Neither in the log nor on the command line nor in the status, in any of these tests."""
+    """Neither in the log nor on the command line, in the metrics or in the status, in any of these tests."""
     yield
     shown = [node.said, *node.shown, json.dumps(node.api.objects("tidegate.dev", "nodepulls")).encode()]
     assert node.said, "there is a log to look at"
