@@ -1,4 +1,4 @@
-"""A cluster of two nodes with an agent's Pod on each: what its programs and tokens do, and the objects of these tests."""
+"""Two nodes with an agent's Pod on each: what programs and tokens do there, and the objects of these tests."""
 
 import asyncio
 import base64
