@@ -46,7 +46,7 @@ SLOWED = 2.0
 
 _ROUNDING = 1e-6
 """Requests, or seconds, that adding up floats may cost: far below what either is worth."""
-_FADING = 1.02
+_FADING = 1.002
 """What was quickest is forgotten by so much with each pull, as networks change."""
 _KINDS = 256
 
@@ -160,7 +160,7 @@ class Budget:
         self._begun.setdefault(pull, _ADOPTED)
 
     def drain(self, now: float) -> None:
-        """Begin with nothing: what others granted before is not known."""
+        """Begin with nothing: what others granted before is not known, nor what they overdrew."""
         self._advance(now)
         self._level = min(self._level, 0.0)
 

@@ -1,13 +1,13 @@
-"""The budget of one registry: each clause of its module's promise as a row, and as a property of histories."""
+"""The budget of one registry: each clause of its module's promise as a row. Histories: test_budget_any_history.py."""
 
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.budget import FLOOR_SHARE, MOST_PAUSE_S, Budget, Ending, Limits
+from controller.climb import NEAR
 
 LIMITS = Limits(in_flight=4, rate=20.0, burst=10)
 
@@ -146,6 +146,88 @@ def test_pulls_from_before_the_throttle_and_failures_raise_nothing() -> None:
     assert (budget.limit, budget.rate) == (2, 10.0)
 
 
+ROOM = Limits(in_flight=2, rate=10.0, burst=10, most_in_flight=8, most_rate=100.0)
+
+
+def clean(budget: Budget, *, times: int, at_once: int = 1, cost: int = 10, since: float = 100.0) -> float:
+    """So many pulls of a second each, begun as soon as they may, `at_once` beside each other; when the last ended."""
+    now = since
+    for number in range(times):
+        begun = []
+        for other in range(at_once):
+            now += budget.wait(cost, now)
+            assert budget.grant(f"{number}-{other}", cost, now)
+            begun.append(f"{number}-{other}")
+        now += 1.0
+        for pull in begun:
+            budget.ended(pull, Ending.CLEAN, now)
+    return now
+
+
+def test_clean_pulls_raise_the_rate_past_where_it_started_at_most_to_twice_what_each_was_granted_under() -> None:
+    budget, rates, now = Budget(ROOM, now=0.0), [10.0], 0.0
+    for _ in range(60):
+        now = clean(budget, times=1, cost=100, since=now)
+        assert rates[-1] < budget.rate <= 2 * rates[-1] or budget.rate == 100.0
+        rates.append(budget.rate)
+    assert rates[-1] == 100.0, "and never past the most"
+
+
+def test_a_rate_that_nobody_used_does_not_grow() -> None:
+    budget, now = Budget(ROOM, now=0.0), 0.0
+    for _ in range(20):
+        now = clean(budget, times=1, cost=5, since=now + 30)
+    assert budget.rate == 10.0
+
+
+def test_the_limit_grows_by_one_when_all_of_it_was_in_flight() -> None:
+    budget = Budget(Limits(2, 1000.0, 1000, most_in_flight=4), now=0.0)
+    clean(budget, times=1, at_once=1)
+    assert budget.limit == 2
+    clean(budget, times=1, at_once=2, since=200)
+    assert budget.limit == 3
+    clean(budget, times=9, at_once=3, since=300)
+    assert budget.limit == 4
+
+
+def test_the_limit_does_not_grow_while_pulls_slow_each_other_down() -> None:
+    budget, now = Budget(Limits(2, 1000.0, 1000, most_in_flight=9), now=0.0), 0.0
+    assert budget.grant("alone", 1, now, kind="image")
+    budget.ended("alone", Ending.CLEAN, now + 1)
+    for turn in range(10):
+        now += 10
+        for pull in ("a", "b"):
+            assert budget.grant(f"{pull}{turn}", 1, now, kind="image")
+        for pull in ("a", "b"):
+            budget.ended(f"{pull}{turn}", Ending.CLEAN, now + 2.6)
+    assert budget.limit == 2
+
+
+def test_near_where_there_was_a_throttle_it_climbs_slowly_and_beyond_it_as_before() -> None:
+    budget = Budget(ROOM, now=0.0)
+    now = clean(budget, times=12, since=10)
+    before = budget.rate
+    budget.throttled(now)
+    assert budget.rate == before / 2
+    now = clean(budget, times=3, since=now + 10)
+    assert budget.rate == pytest.approx(NEAR * before), "fast up to there"
+    at = budget.rate
+    now = clean(budget, times=1, since=now)
+    slow = budget.rate - at
+    assert 0 < slow < before / 40
+    now = clean(budget, times=100, cost=200, since=now)
+    assert budget.rate == 100.0, "a limit that is gone is found to be gone"
+
+
+def test_a_pause_that_was_found_out_lasts_and_never_shortens_one() -> None:
+    budget = Budget(LIMITS, now=0.0)
+    budget.pause(20.0, 1.0)
+    budget.pause(5.0, 2.0)
+    assert (budget.paused_s(2.0), budget.wait(1, 2.0), budget.limit) == (19.0, 19.0, 4)
+    budget.pause(3600.0, 2.0)
+    assert budget.paused_s(2.0) == MOST_PAUSE_S
+
+
 def test_what_the_controller_asks_itself_is_charged() -> None:
     budget = Budget(LIMITS, now=0.0)
     budget.charge(4, 0.0)
@@ -163,89 +245,6 @@ COSTS = st.integers(1, 60)
 LIMITS_ANY = st.builds(
     Limits, in_flight=st.integers(1, 6), rate=st.floats(0.05, 200, allow_subnormal=False), burst=st.integers(1, 40)
 )
-
-
-class AnyHistory(RuleBasedStateMachine):
-    """Grants, ends, throttles, charges and clock steps in any order; after each, what must never be is looked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-        self.number = 0
-        self.live: list[str] = []
-        self.grants: list[tuple[float, int]] = []
-        self.budget = Budget(LIMITS, now=self.now)
-        self.limits = LIMITS
-
-    @precondition(lambda self: not self.grants)
-    @rule(limits=LIMITS_ANY, drained=st.booleans())
-    def begin(self, limits: Limits, drained: bool) -> None:  # noqa: FBT001  hypothesis passes it
-        self.limits, self.live = limits, []
-        self.budget = Budget(limits, now=self.now)
-        if drained:
-            self.budget.drain(self.now)
-
-    @rule(seconds=st.floats(-5, 90))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule(cost=COSTS)
-    def somebody_wants(self, cost: int) -> None:
-        wait = self.budget.wait(cost, self.now)
-        before, limit = self.budget.in_flight, self.budget.limit
-        self.number += 1
-        done = self.budget.grant(f"{self.number}", cost, self.now)
-        assert done == (wait == 0), "a grant that could be was not, or the other way round"
-        if done:
-            assert before < limit
-            assert self.budget.paused_s(self.now) == 0
-            self.live.append(f"{self.number}")
-            self.grants.append((max([self.now] + [at for at, _ in self.grants[-1:]]), cost))
-
-    @rule(cost=COSTS)
-    def somebody_waits_exactly_as_long_as_told(self, cost: int) -> None:
-        wait = self.budget.wait(cost, self.now)
-        if wait == math.inf:
-            assert self.budget.in_flight >= self.budget.limit >= 1
-            return
-        self.now = max([self.now] + [at for at, _ in self.grants[-1:]]) + wait
-        self.somebody_wants(cost)
-
-    @precondition(lambda self: self.live)
-    @rule(data=st.data(), ending=st.sampled_from([*Ending, None]), after=st.none() | st.floats(0, 200))
-    def a_pull_ends(self, data: st.DataObject, ending: Ending | None, after: float | None) -> None:
-        pull = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
-        rate, limit = self.budget.rate, self.budget.limit
-        if ending is None:
-            self.budget.throttled(self.now, pull=pull, retry_after_s=after)
-            assert self.budget.rate <= rate
-            assert self.budget.limit <= limit
-        else:
-            self.budget.ended(pull, ending, self.now)
-            assert limit <= self.budget.limit <= limit + 1
-
-    @rule(requests=st.integers(0, 5))
-    def the_controller_asks(self, requests: int) -> None:
-        self.budget.charge(requests, self.now)
-
-    @invariant()
-    def nobody_is_lost_and_bounds_hold(self) -> None:
-        assert self.budget.in_flight == len(self.live) <= self.limits.in_flight
-        assert 1 <= self.budget.limit <= self.limits.in_flight
-        assert self.limits.rate * FLOOR_SHARE <= self.budget.rate <= self.limits.rate
-
-    @invariant()
-    def no_window_holds_more_than_the_bucket_allows(self) -> None:
-        if not self.grants:
-            return
-        end, _ = self.grants[-1]
-        total, largest = 0, 0
-        for at, cost in reversed(self.grants):
-            total, largest = total + cost, max(largest, cost)
-            assert total <= self.limits.rate * (end - at) + max(self.limits.burst, largest) + 1e-3
-
-
-TestAnyHistory = AnyHistory.TestCase
 
 
 @given(
