@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-chaos bench-trouble testbed testbed-down lock reference stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-chaos bench-budget bench-trouble testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ bench: $(READY)  ## ratios of the gate against the floor of its framework, in on
 
 bench-holding: $(READY)  ## ten thousand held Pods: what they cost the registry, and how fast they are let go
 	@$(RUN)/python bench/holding.py $(ARGS)
+
+bench-budget: $(READY)  ## a fleet against limits that are known, have to be found, or change: simulated, a second
+	@$(RUN)/python -m bench.budget $(ARGS)
 
 bench-trouble: $(READY)  ## replicas in trouble: findings, verdicts and requests under 50 reviews a second (three minutes)
 	@$(RUN)/python -m bench.trouble $(ARGS)

@@ -3,13 +3,15 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from controller.budget import Budget, Limits
-from controller.costs import ASKED, GUESS, Costs
+from controller.costs import ASKED, GUESS, Costs, FromManifests
 from controller.granted import Cost
-from tidegate.reference import ImageReference
+from tidegate.completeness import Checker, PullCost
+from tidegate.reference import Digest, ImageReference
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
 
 pytestmark = pytest.mark.looptime  # pauses cost no time here
@@ -139,3 +141,38 @@ async def test_nothing_is_asked_in_a_pause_that_pulls_brought_about() -> None:
     assert source.asked == 1
     task.cancel()
     await asyncio.wait([task])
+
+
+@dataclass
+class Local:
+    """A replica, a registry that has it alone, and a checker of that registry, as far as they are asked here."""
+
+    asked: list[object] = field(default_factory=list)
+
+    @property
+    def registries(self) -> dict[str, "Local"]:
+        return {"registry.test": self}
+
+    @property
+    def local(self) -> tuple["Local", ...]:
+        return (self,)
+
+    async def pull_cost(self, reference: ImageReference, *, deadline: float) -> PullCost:
+        assert (reference.path, deadline > asyncio.get_running_loop().time()) == ("a", True)
+        return PullCost(3, 10, frozenset({Digest("sha256:1")}))
+
+    async def has_manifest(self, repository: str, reference: str) -> None:
+        self.asked.append((repository, reference))
+
+    def pause(self, seconds: float) -> None:
+        self.asked.append(seconds)
+
+
+async def test_manifests_are_asked_of_the_replica_that_nodes_pull_from() -> None:
+    local, digest = Local(), "sha256:" + "a" * 64
+    manifests = FromManifests(cast("Checker", local))
+    assert await manifests.cost(A) == Cost(3, 10, frozenset({"sha256:1"}))
+    await manifests.look(A)
+    await manifests.look(f"registry.test/team/b@{digest}")
+    manifests.leave_alone("registry.test", 5.0)
+    assert local.asked == [("a", "1"), ("team/b", digest), 5.0]
