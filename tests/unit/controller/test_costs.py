@@ -12,6 +12,7 @@ from controller.costs import ASKED, GUESS, Costs, FromManifests
 from controller.granted import Cost
 from tidegate.completeness import Checker, PullCost
 from tidegate.reference import Digest, ImageReference
+from tidegate.registry.auth.tenants import NOBODY
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
 
 pytestmark = pytest.mark.looptime  # pauses cost no time here
@@ -157,7 +158,8 @@ class Local:
     def local(self) -> tuple["Local", ...]:
         return (self,)
 
-    async def pull_cost(self, reference: ImageReference, *, deadline: float) -> PullCost:
+    async def pull_cost(self, reference: ImageReference, *, deadline: float, tenant: object) -> PullCost:
+        assert tenant is NOBODY
         assert (reference.path, deadline > asyncio.get_running_loop().time()) == ("a", True)
         return PullCost(3, 10, frozenset({Digest("sha256:1")}))
 
