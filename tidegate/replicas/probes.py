@@ -8,7 +8,7 @@ to 5 s: an open circuit costs no review. A probe waits out a pause, and counts i
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -37,8 +37,6 @@ async def probed(registries: Mapping[str, RegistryReplicas], *, chance: random.R
     """Probes every replica while the context is open. For programs that stay; a single question needs none."""
     replicas = [replica for registry in registries.values() for replica in registry.every]
     tasks = [asyncio.create_task(_keep_asking(r, chance), name=f"probe {r.registry} {r.name}") for r in replicas]
-    for task in tasks:
-        task.add_done_callback(_say_how_it_ended)
     try:
         yield
     finally:
@@ -55,12 +53,11 @@ async def _keep_asking(replica: Replica, chance: random.Random) -> None:
         if wait > 0:
             await asyncio.sleep(min(max(wait, _TICK_S), _LOOK_S))
             continue
-        with suppress(RegistryError):  # the replica has taken note
+        try:
             await replica.probe()
+        except RegistryError:
+            pass  # the replica has taken note
+        except Exception:  # a fault of ours must not leave `tidegate_replica_up` as it is for ever
+            log.exception("probe.failed", registry=replica.registry, replica=replica.name)
         quiet_s, again_s = QUIET_S * chance.uniform(1.0, _SPREAD), AGAIN_S * chance.uniform(1.0, _SPREAD)
         await asyncio.sleep(_LEAST_S)
-
-
-def _say_how_it_ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (exc := task.exception()) is not None:
-        log.error("probe.ended", probe=task.get_name(), error=repr(exc)[:256])

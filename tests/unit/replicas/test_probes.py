@@ -29,7 +29,7 @@ class Client:
     name = "west"
 
     def __init__(self) -> None:
-        self.failure: RegistryError | None = None
+        self.failure: Exception | None = None
         self.pause_s = 0.0
         self.pings: list[float] = []
         self.calls: list[float] = []
@@ -187,3 +187,14 @@ async def test_a_trace_of_the_circuit(world: World) -> None:
     times = [at for at, _ in trace]
     assert times[0] == pytest.approx(30.3, abs=0.1)
     assert all(2.4 <= later - sooner <= 6.2 for sooner, later in pairwise(times[:-1]))
+
+
+async def test_a_fault_of_ours_ends_no_probe(world: World) -> None:
+    async with world.probed():
+        world.client.failure = ZeroDivisionError("ours")
+        await asyncio.sleep(90)
+        asked = len(world.client.pings)
+        world.client.failure = None
+        await asyncio.sleep(90)
+    assert asked >= 1
+    assert len(world.client.pings) > asked
