@@ -23,6 +23,7 @@ from controller.costs import Costs, PullCosts
 from controller.derive import Derived, MalformedObject, controller_of, derive, is_derived, name_for
 from controller.granted import START_S, THROTTLED, Cost
 from controller.grants import Grants
+from controller.heavy import Heavy
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
 from controller.nodes.standing import Standing
@@ -32,9 +33,10 @@ from controller.placement import Demands, facts, fits
 from controller.plan import Ask, Plan
 from controller.prepulls import STATUS_S, PrePulls
 from controller.workqueue import WorkQueue
+from tidegate.findings import FAILURES, Finding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.reflector import OnChange, Reflector
-from tidegate.kube.resources import Resource
+from tidegate.kube.resources import JOBS, Resource
 from tidegate.kube.shapes import Node, NodeImageStatus, NodePull, NodePullSpec, Phase, PrePull, Workload
 from tidegate.metrics import Metrics
 
@@ -51,6 +53,8 @@ class Settings:
 
     limits: Mapping[str, Limits]
     per_node: int = 1
+    heavy_bytes: int = 2**30
+    """Larger images of workloads that say nothing are pulled too."""
     mirrored: frozenset[str] = frozenset()
     """Registries, by host, behind a peer-to-peer mirror on the nodes."""
     platforms: tuple[str, ...] = ()
@@ -91,7 +95,8 @@ class Controller:
         self._derived: dict[str, Derived] = {}
         self._unasked: set[str] = set()
         """Of those, the ones whose PrePull is still to come."""
-        self._costs = Costs(costs, asked=self, wanted=self._grants.is_wanted, chance=chance)
+        self._heavy = Heavy(settings.heavy_bytes)
+        self._costs = Costs(costs, asked=self, wanted=self._is_cost_wanted, chance=chance)
         self._own = OwnRequests(costs.sent)
         self._pauses = Pauses(costs, paused=self, chance=chance)
         self._nodepulls = NodePulls(client, wanted=self, observed=mirror.nodepulls.objects)
@@ -162,13 +167,30 @@ class Controller:
 
     def _undecided(self) -> Iterator[Derived]:
         """Workloads that will ask, or may, and do not yet."""
-        return (self._derived[key] for key in self._unasked)
+        yield from (self._derived[key] for key in self._unasked)
+        yield from self._heavy.undecided()
 
     # What is told about registries
 
     def priced(self, image: str, cost: Cost) -> None:
         log.info("cost.known", image=image, requests=cost.requests, bytes=cost.bytes)
         self._grants.set_cost(image, cost, self._clock())
+        if cost.platforms:
+            self._plan.put_platforms(image, cost.platforms)
+        self._weigh(image, cost)
+
+    def unpriced(self, image: str, finding: Finding) -> None:
+        if finding is Finding.UNSUPPORTED:  # schema 1, or nothing for this cluster: no node could pull it
+            self._plan.put_platforms(image, frozenset())
+        if finding not in FAILURES:
+            self._weigh(image, None)
+
+    def _is_cost_wanted(self, image: str) -> bool:
+        return self._grants.is_wanted(image) or self._heavy.is_wanted(image)
+
+    def _weigh(self, image: str, cost: Cost | None) -> None:
+        for key in self._heavy.price(image, cost):
+            self._wish(key, self._heavy.asks(key))
         self._happened.set()
 
     def wait_to_ask(self, host: str, requests: int) -> float:
@@ -222,8 +244,17 @@ class Controller:
         workload = new or old
         if workload is None:
             return
+        if resource is not JOBS and old is not None and new is not None and _asks_alike(old, new):
+            return
         derived = self._derive(resource, new)
         key = f"{workload.metadata.namespace}/{name_for(resource.kind, workload.metadata.name)}"
+        silent = derived if derived is not None and derived.silent else None
+        self._heavy.put(key, silent)
+        self._wish(key, derived if silent is None else self._heavy.asks(key))
+        self._happened.set()
+
+    def _wish(self, key: str, derived: Derived | None) -> None:
+        """What a workload asks for is this now."""
         if derived == self._derived.get(key):
             return
         if derived is None:
@@ -305,6 +336,15 @@ class Controller:
             except TimeoutError:
                 pass
 
+    def _price(self) -> None:
+        for image in self._grants.take_unpriced():
+            if (known := self._heavy.cost(image)) is not None:
+                self.priced(image, known)
+            else:
+                self._costs.find(image)
+        for image in self._heavy.take_unknown():
+            self._costs.find(image)
+
     def _settle(self, now: float) -> None:
         """What all that has happened comes to."""
         for host, budget in self._budgets.items():
@@ -314,8 +354,7 @@ class Controller:
                 self._grants.set_wants(name, self._plan.wants(name), now)
                 self._observe(name)
                 self._touched.add(name)
-        for image in self._grants.take_unpriced():
-            self._costs.find(image)
+        self._price()
         for granted in self._grants.settle(now):
             granted.expires_at = rfc3339(self._wall() + timedelta(seconds=START_S))
             self._books.granted(granted)
@@ -331,6 +370,16 @@ class Controller:
         for key in self._plan.take_changed_asks():
             self._reports.add_later(key, self._settings.status_s)
         self._books.budgets(self._budgets)
+
+
+def _asks_alike(old: Workload, new: Workload) -> bool:
+    """Whether nothing changed that says what is wanted: most writes are of a status."""
+    return (
+        old.spec == new.spec
+        and old.metadata.annotations == new.metadata.annotations
+        and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        and old.metadata.owner_references == new.metadata.owner_references
+    )
 
 
 def rfc3339(moment: datetime) -> str:

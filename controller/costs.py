@@ -21,6 +21,7 @@ from controller.plan import host_of
 from controller.workqueue import Again, WorkQueue
 from tidegate.completeness import Checker
 from tidegate.completeness.walk import PullCost
+from tidegate.findings import Finding
 from tidegate.reference import DEFAULT_TAG, ImageReference, InvalidReference
 from tidegate.registry.auth.tenants import NOBODY, Tenant
 from tidegate.registry.errors import RegistryError, Throttled, Unauthorized
@@ -85,7 +86,7 @@ class FromManifests:
 
 
 def _cost(found: PullCost) -> Cost:
-    return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs))
+    return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs), platforms=found.platforms)
 
 
 class Asked(Protocol):
@@ -93,6 +94,10 @@ class Asked(Protocol):
 
     def priced(self, image: str, cost: Cost) -> None:
         """The answer."""
+        ...
+
+    def unpriced(self, image: str, finding: Finding) -> None:
+        """There is no answer yet, and why."""
         ...
 
     def wait_to_ask(self, host: str, requests: int) -> float:
@@ -142,6 +147,7 @@ class Costs:
             log.warning("cost.guessed", image=image, requests=GUESS.requests, error=exc.detail)
             cost = GUESS
         except RegistryError as exc:
+            self._asked.unpriced(image, exc.finding)
             raise Again(self._pause(image, exc)) from exc
         except InvalidReference:
             return  # a plan wants none such

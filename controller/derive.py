@@ -1,8 +1,10 @@
-"""The PrePull that an annotated workload asks for. Pure.
+"""The PrePull that a workload asks for, or may ask for. Pure.
 
-- `tidegate.dev/pre-pull: "true"` on the workload or on its pod template asks, and so does "hold"; the workload's own
-  word goes before the template's, and any other asks for nothing.
-- A workload that another one controls asks for nothing: its owner does (a CronJob's Jobs).
+- `tidegate.dev/pre-pull: "true"` on the workload or on its pod template asks, and so does "hold". Without the
+  annotation, or with "auto", it is silent: of its images those are asked for that are heavy (`heavy`). Any other word
+  asks for nothing. The workload's own word goes before the template's.
+- A workload that another one controls asks for nothing: its owner does (a CronJob's Jobs). A Job on its own is never
+  silent, as its Pods come before any pull could, and not again; one that has ended asks for nothing.
 - The PrePull is named after the workload, owned by it, and deleted with it; its images are the pod template's exact
   strings, each once, of listed registries only. Without such an image there is no PrePull.
 """
@@ -17,7 +19,7 @@ from controller.placement import Demands, of_workload
 from controller.plan import host_of
 from tidegate.kube.resources import CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, STATEFULSETS, Resource
 from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, ReplicaSet, Workload
-from tidegate.workload import MalformedObject, WorkloadView, placement, view
+from tidegate.workload import MalformedObject, placement, view
 
 KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, CRONJOBS, JOBS)
 """Workloads that are looked at; ReplicaSets and Pods belong to one of them."""
@@ -30,6 +32,8 @@ MOST_IMAGES = 64
 MOST_TERMS = 32
 """Images, and tolerations or selector labels, of one PrePull, as its CRD allows."""
 _HASH = 12
+_SILENT = frozenset[str | None]({None, "auto"})
+_ENDS = frozenset({"Complete", "Failed"})
 _BY_KIND = {resource.kind: resource for resource in KINDS}
 
 
@@ -42,6 +46,8 @@ class Derived:
     owner: OwnerReference
     spec: PrePullSpec
     demands: Demands
+    silent: bool = False
+    """It says nothing: only what is heavy is asked for."""
 
     @property
     def key(self) -> str:
@@ -52,13 +58,14 @@ def derive(resource: Resource[Workload], workload: Workload, *, listed: Collecti
     """The PrePull of a workload; None when it asks for none. Raises MalformedObject or ValueError for a broken one."""
     metadata = workload.metadata
     own = metadata.annotations.get(PRE_PULL_ANNOTATION)
-    if own not in {None, *ASKING} or metadata.deletion_timestamp is not None or _controlled(workload):
+    if own not in _SILENT | ASKING or metadata.deletion_timestamp is not None or _controlled(workload):
         return None
-    if own is None and template_word(workload) is None:
+    word = own if own is not None else template_word(workload)
+    if word not in (ASKING if resource is JOBS else _SILENT | ASKING) or _ended(workload):
         return None
     raw = msgspec.json.encode(workload)
     seen = view(resource.group, resource.kind, raw)
-    if seen is None or not _asks(own, seen):
+    if seen is None:
         return None
     images = list(dict.fromkeys(use.image for use in seen.images if host_of(use.image) in listed))[:MOST_IMAGES]
     found = placement(resource.group, resource.kind, raw)
@@ -78,6 +85,7 @@ def derive(resource: Resource[Workload], workload: Workload, *, listed: Collecti
             tolerations=[t for t in demands.tolerations if t.operator in {"Equal", "Exists"}][:MOST_TERMS],
         ),
         demands=demands,
+        silent=word in _SILENT,
     )  # fmt: skip
 
 
@@ -105,8 +113,12 @@ def _controlled(workload: Workload) -> bool:
     return any(owner.controller for owner in workload.metadata.owner_references)
 
 
-def _asks(own: str | None, seen: WorkloadView) -> bool:
-    return (own if own is not None else seen.template_annotations.get(PRE_PULL_ANNOTATION)) in ASKING
+def _ended(workload: Workload) -> bool:
+    """Whether it is a Job that has come to its end."""
+    conditions = workload.status.get("conditions")
+    return isinstance(conditions, list) and any(
+        isinstance(one, dict) and one.get("type") in _ENDS and one.get("status") == "True" for one in conditions
+    )
 
 
 def template_word(workload: Workload) -> str | None:

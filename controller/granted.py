@@ -21,6 +21,9 @@ class Cost:
     blobs: frozenset[str] = frozenset()
     """Digests of what is fetched by a request each, and not fetched by a node that has it from another image."""
 
+    platforms: frozenset[str] = frozenset()
+    """Of the cluster's, those that the image is for; empty: unknown, so any."""
+
     @property
     def seconds(self) -> float:
         """How long a pull may take: generous, since an agent sees a stall long before."""

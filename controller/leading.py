@@ -311,6 +311,7 @@ def settings_of(config: Config) -> Settings:
             for registry in config.registries
         },
         per_node=config.pre_pull.per_node,
+        heavy_bytes=config.pre_pull.heavy_bytes,
         mirrored=frozenset(registry.host for registry in config.registries if registry.pulls.mirror),
         platforms=tuple(config.cluster.platforms) if "platforms" in config.cluster.model_fields_set else (),
     )

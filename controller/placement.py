@@ -113,15 +113,18 @@ def fits(demands: Demands, node: NodeFacts, *, platforms: Collection[str] = ()) 
     """Whether a pod could run there. `platforms`: those the cluster's images are for; empty means any."""
     return (
         node.usable
-        and _platform_fits(node.platform, platforms)
+        and platform_fits(node.platform, platforms)
         and demands.node_selector.items() <= node.labels.items()
         and all(any(_tolerates(t, taint) for t in demands.tolerations) for taint in node.taints)
         and (demands.terms is None or any(_term_holds(term, node) for term in demands.terms))
     )
 
 
-def _platform_fits(platform: str, platforms: Collection[str]) -> bool:
-    """A node says no variant, so a wanted platform is compared by its first two parts."""
+def platform_fits(platform: str, platforms: Collection[str]) -> bool:
+    """Whether a node of one platform runs what is for these; empty on either side means any.
+
+    A node says no variant, so a wanted platform is compared by its first two parts.
+    """
     return not platform or not platforms or any(_without_variant(wanted) == platform for wanted in platforms)
 
 

@@ -5,6 +5,7 @@ Guarantees:
   older, then the asker's own order.
 - Only images of listed registries are ever wanted, spelled exactly as they were asked for; what is no image reference
   is left out.
+- An image is not wanted where it has nothing for the node's platform, once that is known.
 - A node's change costs in proportion to the asks, an ask's change in proportion to the nodes; a change that changes
   nothing for us costs nothing and marks nothing.
 - `take_changed_*` tell each name that changed since the last taking, once.
@@ -14,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from controller.placement import Demands, NodeFacts, fits
+from controller.placement import Demands, NodeFacts, fits, platform_fits
 from tidegate.reference import ImageReference, InvalidReference
 
 Order = tuple[int, str, str, int]
@@ -91,6 +92,8 @@ class Plan:
         self._nodes: dict[str, NodeFacts] = {}
         self._asks: dict[str, _Asked] = {}
         self._asks_on: defaultdict[str, set[str]] = defaultdict(set)
+        self._runs_on: dict[str, frozenset[str]] = {}
+        """Image → the platforms that it is for; for those that somebody asks for."""
         self._present: defaultdict[str, set[str]] = defaultdict(set)
         self._changed_nodes: set[str] = set()
         self._changed_asks: set[str] = set()
@@ -123,11 +126,25 @@ class Plan:
             self._changed_nodes |= old.nodes
             del self._asks[key]
             self._changed_asks.add(key)
+            if ask is None or ask.images != old.ask.images:
+                self._forget_platforms(old.images)
         if ask is not None:
             asked = self._asks[key] = _Asked(key, ask, self._listed)
             self._changed_asks.add(key)
             for name, node in self._nodes.items():
                 self._place(key, asked, name, node)
+
+    def put_platforms(self, image: str, platforms: frozenset[str]) -> None:
+        """An image that is asked for runs on these platforms."""
+        keys = [key for key, asked in self._asks.items() if image in asked.images]
+        before = self._runs_on.get(image)
+        if not keys or before == platforms:
+            return
+        self._runs_on[image] = platforms
+        for name, node in self._nodes.items():
+            if (before is None or _runs(node, before)) != _runs(node, platforms):
+                for key in keys:
+                    self._place(key, self._asks[key], name, node)
 
     def put_present(self, name: str, images: Collection[str]) -> None:
         """A node has exactly these of the images that are wanted on it."""
@@ -154,13 +171,16 @@ class Plan:
         best: dict[str, Want] = {}
         for key in self._asks_on.get(name, ()):
             for want in self._asks[key].wants:
+                if not self._is_for(want.image, self._nodes[name]):
+                    continue
                 if want.image not in best or want.order < best[want.image].order:
                     best[want.image] = want
         return tuple(sorted(best.values(), key=_order))
 
     def counts(self, name: str) -> tuple[int, int]:
         """Images that a node should have, and how many of them it has."""
-        wanted = {image for key in self._asks_on.get(name, ()) for image in self._asks[key].images}
+        node = self._nodes[name]
+        wanted = {image for key in self._asks_on.get(name, ()) for image in self._images_on(self._asks[key], node)}
         return len(wanted), len(wanted & self._present[name]) if wanted else 0
 
     def asks(self, key: str) -> bool:
@@ -189,7 +209,7 @@ class Plan:
 
     def _place(self, key: str, asked: _Asked, name: str, node: NodeFacts | None) -> None:
         """Put an ask on a node or take it off; an ask of nothing is nowhere."""
-        if node is not None and asked.wants and fits(asked.ask.demands, node, platforms=self._platforms):
+        if node is not None and self._is_asked_on(asked, node):
             asked.nodes.add(name)
             self._asks_on[name].add(key)
             self._changed_nodes.add(name)
@@ -204,10 +224,35 @@ class Plan:
 
     def _judge(self, key: str, asked: _Asked, name: str) -> None:
         """Count a node as ready for an ask, or not."""
-        ready = asked.images <= self._present[name]
+        ready = self._images_on(asked, self._nodes[name]) <= self._present[name]
         if ready != (name in asked.ready):
             (asked.ready.add if ready else asked.ready.discard)(name)
             self._changed_asks.add(key)
+
+    def _is_asked_on(self, asked: _Asked, node: NodeFacts) -> bool:
+        demands = asked.ask.demands
+        return bool(self._images_on(asked, node)) and fits(demands, node, platforms=self._platforms)
+
+    def _images_on(self, asked: _Asked, node: NodeFacts) -> frozenset[str]:
+        """What an ask wants on a node of that platform."""
+        if self._runs_on.keys().isdisjoint(asked.images):
+            return asked.images
+        return frozenset(image for image in asked.images if self._is_for(image, node))
+
+    def _is_for(self, image: str, node: NodeFacts) -> bool:
+        platforms = self._runs_on.get(image)
+        return platforms is None or _runs(node, platforms)
+
+    def _forget_platforms(self, images: Collection[str]) -> None:
+        """Of images that nobody asks for any more."""
+        for image in images:
+            if image in self._runs_on and not any(image in asked.images for asked in self._asks.values()):
+                del self._runs_on[image]
+
+
+def _runs(node: NodeFacts, platforms: frozenset[str]) -> bool:
+    """None of the cluster's platforms: nowhere."""
+    return bool(platforms) and platform_fits(node.platform, platforms)
 
 
 def _order(want: Want) -> Order:

@@ -8,7 +8,7 @@ found stands: a failure after it does not turn `incomplete` into `unreachable`. 
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tidegate.completeness.manifests import Blob
@@ -36,6 +36,8 @@ class PullCost:
     """Compressed bytes of config and layers."""
     blobs: frozenset[Digest] = frozenset()
     """Config and layers that take a request each."""
+    platforms: frozenset[str] = field(default=frozenset(), compare=False)
+    """Of those that were asked about, the ones that the image is for, normalised. What is paid is the same."""
 
 
 NO_COST = PullCost(0, 0)
@@ -67,9 +69,8 @@ async def measure(source: Source, repository: str, reference: str, *, platforms:
     """The cost of a pull, from the manifests alone. Raises RegistryError, also where a manifest is not there."""
     measured = _Walk(source, repository, count=False)
     failed: RegistryError | None = None
-    leaves: list[Leaf] = []
     try:
-        leaves = await measured.leaves(reference, platforms)
+        await measured.leaves(reference, platforms)
     except* RegistryError as group:
         failed = _worst(group)
     if failed is not None:  # raised out here: Python before 3.11.4 wraps what an except* block raises in a group
@@ -77,7 +78,7 @@ async def measure(source: Source, repository: str, reference: str, *, platforms:
     if measured.tree.missing:
         message = f"the manifest {next(iter(measured.tree.missing))} of the image is not there"
         raise NotFound(message, replica=source.name)
-    return _dearest(leaves)
+    return measured.cost
 
 
 class _Proven(Exception):
@@ -93,7 +94,7 @@ class _Walk:
         self._digest: Digest | None = None
         self._needed: dict[Digest, Blob] = {}
         self._absent: dict[Digest, int] = {}
-        self._cost = NO_COST
+        self.cost = NO_COST
 
     async def run(self, reference: str, platforms: Sequence[str]) -> Presence:
         failed: RegistryError | None = None
@@ -105,8 +106,8 @@ class _Walk:
             failed = _worst(group)
         return self._found() if failed is None else self._failed(failed)
 
-    async def leaves(self, reference: str, platforms: Sequence[str]) -> list[Leaf]:
-        """Raises groups of RegistryError."""
+    async def leaves(self, reference: str, platforms: Sequence[str]) -> None:
+        """Find out what is needed, and what it costs. Raises groups of RegistryError."""
         wanted = list(dict.fromkeys(map(parse_platform, platforms)))
         async with asyncio.TaskGroup() as tasks:
             self._digest, root = await self.tree.root(reference)
@@ -118,8 +119,7 @@ class _Walk:
             self._refuse(f"more than {BLOBS_LIMIT} blobs")
         self._needed = {digest: blob for digest, blob in blobs.items() if blob.required}
         leaves = list(dict.fromkeys(found.values()))
-        self._cost = _dearest(leaves)
-        return leaves
+        self.cost = replace(_dearest(leaves), platforms=frozenset(map(str, found)))
 
     async def _look(self, reference: str, platforms: Sequence[str]) -> None:
         await self.leaves(reference, platforms)
@@ -154,7 +154,7 @@ class _Walk:
             missing=missing,
             detail=_lacks(lacking),
             requests=self._source.requests,
-            cost=self._cost,
+            cost=self.cost,
             lacking=tuple(sorted(lacking)[:LACKING_LIMIT]),
         )
 
@@ -167,7 +167,7 @@ class _Walk:
             missing=Missing(manifests=1) if exc.finding is Finding.ABSENT else NOTHING_MISSING,
             detail=exc.detail,
             requests=self._source.requests,
-            cost=self._cost,
+            cost=self.cost,
             retry_after_s=exc.retry_after_s if isinstance(exc, Throttled) else None,
         )
 

@@ -163,7 +163,7 @@ class PrePullConfig(ConfigModel):
     """The pre-puller."""
 
     heavy_bytes: Bytes = 2**30
-    """From which size on images are pulled without being asked for. Without effect yet."""
+    """Images of more compressed bytes are pulled before their Pods come, without being asked for."""
     per_node: Annotated[int, Field(ge=1, le=100)] = 1
     """Pulls at once on a node."""
     startup_taint: bool = True

@@ -321,3 +321,40 @@ async def test_a_grant_of_an_earlier_node_of_the_same_name_is_not_handed_to_the_
         assert cluster.metric("tidegate_pulls_in_flight", registry=HOST) == 2
     [new] = [image["grant"]["id"] for image in cluster.nodepulls()["node-1"]["spec"]["images"]]
     assert new != old
+
+
+async def test_what_is_heavy_is_pulled_without_being_asked_for_and_leaves_with_its_workload(
+    cluster: Any, eventually: Any
+) -> None:
+    cluster.costs.by_image[IMAGE] = Cost(requests=3, bytes=2**31)
+    cluster.node("node-1")
+    silent, refuses = {"example.com/x": "y"}, {"tidegate.dev/pre-pull": "false"}
+    cluster.deployment("web", IMAGE, OTHER, annotations=silent)
+    cluster.deployment("no", f"{HOST}/huge:1", annotations=refuses)
+    cluster.costs.by_image[f"{HOST}/huge:1"] = Cost(requests=3, bytes=2**31)
+    async with cluster.controlled(WIDE):
+        await eventually(lambda: cluster.agents.present == {("node-1", IMAGE)})
+        assert list(cluster.prepulls()) == ["deployment-web"]
+        assert cluster.prepulls()["deployment-web"]["spec"]["images"] == [IMAGE]
+        newer = f"{HOST}/app@sha256:" + "b" * 64
+        cluster.costs.by_image[newer] = Cost(requests=3, bytes=2**31)
+        cluster.deployment("web", newer, OTHER, annotations=silent)
+        await eventually(lambda: ("node-1", newer) in cluster.agents.present)
+        await eventually(lambda: images(cluster.nodepulls()["node-1"]) == [newer])
+        cluster.deployment("web", OTHER, annotations=silent)
+        await eventually(lambda: not cluster.prepulls())
+        await eventually(lambda: images(cluster.nodepulls()["node-1"]) == [])
+    assert cluster.api.objects("apps", "deployments")[0]["metadata"]["annotations"] in (silent, refuses)
+
+
+async def test_a_new_node_is_not_let_go_before_sizes_are_known(cluster: Any, eventually: Any) -> None:
+    cluster.node("node-1")
+    cluster.deployment("web", IMAGE, annotations={"example.com/x": "y"})
+    cluster.costs.by_image[IMAGE] = Cost(requests=3, bytes=2**31)
+    cluster.agents.gate = asyncio.Event()
+    async with cluster.controlled(WIDE) as controller:
+        assert not controller.standing("node-1").decided
+        await eventually(lambda: controller.standing("node-1").wanted == 1)
+        assert not controller.standing("node-1").warm
+        cluster.agents.gate.set()
+        await eventually(lambda: controller.standing("node-1").warm)

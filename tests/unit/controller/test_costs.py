@@ -11,6 +11,7 @@ from controller.budget import Budget, Limits
 from controller.costs import ASKED, GUESS, Costs, FromManifests
 from controller.granted import Cost
 from tidegate.completeness import Checker, PullCost
+from tidegate.findings import Finding
 from tidegate.reference import Digest, ImageReference
 from tidegate.registry.auth.tenants import NOBODY
 from tidegate.registry.errors import NotFound, RegistryError, Throttled, Unauthorized, Unreachable
@@ -24,6 +25,7 @@ A = "registry.test/a:1"
 class Asked:
     prices: list[tuple[str, Cost]] = field(default_factory=list)
     requests: int = 0
+    unknown: list[tuple[str, Finding]] = field(default_factory=list)
     throttles: list[tuple[str, float | None]] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
     budget: Budget | None = None
@@ -41,6 +43,9 @@ class Asked:
         self.requests += requests
         if self.budget:
             self.budget.charge(requests, asyncio.get_running_loop().time())
+
+    def unpriced(self, image: str, finding: Finding) -> None:
+        self.unknown.append((image, finding))
 
     def throttled(self, host: str, retry_after_s: float | None) -> None:
         self.throttles.append((host, retry_after_s))

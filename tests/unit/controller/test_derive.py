@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from controller.derive import KINDS, MOST_IMAGES, NAME_LIMIT, derive, is_derived, name_for
-from tidegate.kube.resources import CRONJOBS, DEPLOYMENTS, Resource
+from tidegate.kube.resources import CRONJOBS, DEPLOYMENTS, JOBS, Resource
 from tidegate.kube.shapes import Metadata, OwnerReference, PrePull, Toleration, Workload
 from tidegate.reference import ImageReference
 
@@ -15,6 +15,7 @@ A, B = f"{HOST}/a@sha256:{'a' * 64}", f"{HOST}/b:1"
 ASKS = {"tidegate.dev/pre-pull": "true"}
 HOLDS = {"tidegate.dev/pre-pull": "hold"}
 REFUSES = {"tidegate.dev/pre-pull": "false"}
+DONE = {"conditions": [{"type": "Complete", "status": "True"}]}
 POD = {"containers": [{"name": "c", "image": A}]}
 
 
@@ -49,7 +50,6 @@ def test_who_wants_its_pods_held_wants_the_images_too(asking: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "silent",
     [
-        pytest.param(workload(), id="no-annotation"),
         pytest.param(workload(own=REFUSES, template=ASKS), id="its-own-word-goes-first"),
         pytest.param(workload(template=REFUSES), id="false-on-the-template"),
         pytest.param(workload(own={"tidegate.dev/pre-pull": "yes"}), id="another-word"),
@@ -64,6 +64,29 @@ def test_who_wants_its_pods_held_wants_the_images_too(asking: dict[str, Any]) ->
 )
 def test_others_ask_for_nothing(silent: Workload) -> None:
     assert derive(DEPLOYMENTS, silent, listed={HOST}) is None
+
+
+@pytest.mark.parametrize("resource", [DEPLOYMENTS, CRONJOBS], ids=lambda resource: resource.kind)
+@pytest.mark.parametrize("own", [{}, {"tidegate.dev/pre-pull": "auto"}], ids=["no-annotation", "auto"])
+def test_who_says_nothing_may_ask_for_what_is_heavy(resource: Resource[Workload], own: dict[str, str]) -> None:
+    derived = derive(resource, workload(own=own, cron=resource is CRONJOBS), listed={HOST})
+    assert derived is not None
+    assert (derived.silent, derived.spec.images) == (True, [A])
+
+
+@pytest.mark.parametrize(
+    "job, asks",
+    [
+        pytest.param(workload(), False, id="silent"),
+        pytest.param(workload(own={"tidegate.dev/pre-pull": "auto"}), False, id="auto"),
+        pytest.param(workload(own=ASKS), True, id="asks"),
+        pytest.param(msgspec.structs.replace(workload(own=ASKS), status=DONE), False, id="has-ended"),
+    ],
+)
+def test_a_job_asks_only_in_words_and_until_it_ends(job: Workload, *, asks: bool) -> None:
+    derived = derive(JOBS, job, listed={HOST})
+    assert (derived is not None) is asks
+    assert derived is None or not derived.silent
 
 
 def test_init_containers_and_volumes_count_and_each_string_once_as_it_is() -> None:

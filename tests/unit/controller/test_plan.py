@@ -146,3 +146,29 @@ def test_any_history_ends_where_a_fresh_plan_begins(changes: list[tuple[str, str
         fresh.put_present(name, value)
     assert {name: made.wants(name) for name in "nmo"} == {name: fresh.wants(name) for name in "nmo"}
     assert {key: made.progress(key) for key in "xy"} == {key: fresh.progress(key) for key in "xy"}
+
+
+def on(platform: str, name: str) -> NodeFacts:
+    return NodeFacts(name=name, uid="u", labels={}, taints=(), usable=True, platform=platform)
+
+
+def test_an_image_is_wanted_only_where_it_runs() -> None:
+    made = Plan(listed=[HOST])
+    for name, platform in (("x86", "linux/amd64"), ("arm", "linux/arm64")):
+        made.put_node(name, on(platform, name))
+    made.put_ask("default/x", Ask((A, B), ANYWHERE))
+    made.take_changed_nodes()
+    made.put_platforms(A, frozenset({"linux/arm64"}))
+    assert made.take_changed_nodes() == {"x86"}
+    assert (images(made, "x86"), images(made, "arm")) == ([B], [A, B])
+    made.put_platforms(B, frozenset({"linux/arm64"}))
+    assert made.progress("default/x") == Progress(1, 0, ()), "nothing of it for the other node"
+    made.put_present("arm", [A, B])
+    assert (made.progress("default/x"), made.counts("arm"), made.counts("x86")) == (Progress(1, 1, ()), (2, 2), (0, 0))
+    made.put_node("new", on("linux/amd64", "new"))
+    assert images(made, "new") == []
+    made.put_ask("default/x", None)
+    made.put_ask("default/y", Ask((A,), ANYWHERE))
+    assert images(made, "x86") == [A], "what nobody asked for is forgotten"
+    made.put_platforms(A, frozenset())
+    assert images(made, "arm") == [], "for none of the cluster's platforms"
