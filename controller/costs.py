@@ -86,7 +86,9 @@ class FromManifests:
 
 
 def _cost(found: PullCost) -> Cost:
-    return Cost(requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs), platforms=found.platforms)
+    return Cost(
+        requests=found.requests, bytes=found.bytes, blobs=frozenset[str](found.blobs), platforms=found.platforms
+    )
 
 
 class Asked(Protocol):
