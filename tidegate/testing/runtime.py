@@ -21,6 +21,7 @@ import grpc.aio
 
 from tidegate.cri import api_pb2, api_pb2_grpc
 from tidegate.reference import ImageReference, InvalidReference
+from tidegate.testing.runtime_containerd import services
 from tidegate.testing.runtime_fetch import DOWNLOADS, Fetcher, PullFailed
 from tidegate.testing.runtime_pull import Puller
 from tidegate.testing.runtime_store import RuntimeStore, StoredImage
@@ -64,6 +65,7 @@ class RuntimeDouble:
                 _Images(store, puller, self.registries, mountpoint=str(self._folder)), server
             )
             _GENERATED.add_RuntimeServiceServicer_to_server(_Runtime(), server)
+            server.add_generic_rpc_handlers(services(store))
             server.add_insecure_port(self.socket)
             await server.start()
             stack.push_async_callback(server.stop, grace=None)

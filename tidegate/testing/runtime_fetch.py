@@ -18,7 +18,7 @@ import aiohttp
 import grpc
 
 from tidegate.reference import Digest, InvalidReference, parse_digest
-from tidegate.testing.runtime_store import Content
+from tidegate.testing.runtime_store import Content, Ingest
 
 ACCEPT = (
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -83,8 +83,8 @@ class Fetcher:
         """Close all connections."""
         await self._session.close()
 
-    async def resolve(self, repository: Repository, reference: str, *, image: str) -> tuple[Digest, str]:
-        """What a tag or digest names, as (digest, media type). Raises PullFailed."""
+    async def resolve(self, repository: Repository, reference: str, *, image: str) -> tuple[Digest, str, int]:
+        """What a tag or digest names, as (digest, media type, size). Raises PullFailed."""
         failed = "failed to resolve image: "
         kinds = ("manifests", "blobs") if reference.startswith("sha256:") else ("manifests",)
         for kind in kinds:
@@ -95,28 +95,30 @@ class Fetcher:
                 media_type = answer.headers.get("Content-Type", "").partition(";")[0]
                 told = reference if reference.startswith("sha256:") else answer.headers.get("Docker-Content-Digest", "")
                 try:
-                    return parse_digest(told), media_type
+                    return parse_digest(told), media_type, answer.content_length or 0
                 except InvalidReference:
                     break
         else:
             raise PullFailed(grpc.StatusCode.NOT_FOUND, f"{failed}{image}: not found")
         async with self._request(repository, "GET", url, failed=failed) as answer:
             body = await answer.content.read(_MOST_KEPT_BYTES)
-        return Digest(f"sha256:{hashlib.sha256(body).hexdigest()}"), media_type
+        return Digest(f"sha256:{hashlib.sha256(body).hexdigest()}"), media_type, len(body)
 
-    async def manifest(self, repository: Repository, digest: Digest) -> Content:
+    async def manifest(self, repository: Repository, digest: Digest, into: Ingest) -> Content:
         """A manifest, hashed, with its bytes. Raises PullFailed."""
-        return await self._download(repository, "manifests", digest, ref="manifest", keep=True)
+        return await self._download(repository, "manifests", digest, into, keep=True)
 
-    async def config(self, repository: Repository, digest: Digest) -> Content:
+    async def config(self, repository: Repository, digest: Digest, into: Ingest) -> Content:
         """A config, hashed, with its bytes. Raises PullFailed."""
-        return await self._download(repository, "blobs", digest, ref="config", keep=True)
+        return await self._download(repository, "blobs", digest, into, keep=True)
 
-    async def layer(self, repository: Repository, digest: Digest) -> Content:
+    async def layer(self, repository: Repository, digest: Digest, into: Ingest) -> Content:
         """A layer, once all of it has come and been hashed; its bytes are thrown away. Raises PullFailed."""
-        return await self._download(repository, "blobs", digest, ref="layer", keep=False)
+        return await self._download(repository, "blobs", digest, into, keep=False)
 
-    async def _download(self, repository: Repository, kind: str, digest: Digest, *, ref: str, keep: bool) -> Content:
+    async def _download(
+        self, repository: Repository, kind: str, digest: Digest, into: Ingest, *, keep: bool
+    ) -> Content:
         hashed = hashlib.new(digest.partition(":")[0])
         kept, size = bytearray(), 0
         failed = "failed to copy: httpReadSeeker: failed open: "
@@ -131,13 +133,14 @@ class Fetcher:
                 async for chunk in answer.content.iter_chunked(_CHUNK):
                     hashed.update(chunk)
                     size += len(chunk)
+                    into.add(len(chunk))
                     if keep and size <= _MOST_KEPT_BYTES:
                         kept += chunk
             except (aiohttp.ClientError, OSError) as exc:
                 raise PullFailed(grpc.StatusCode.UNKNOWN, f"failed to copy: unexpected EOF: {exc}") from exc
         got = f"{hashed.name}:{hashed.hexdigest()}"
         if got != digest:
-            text = f'failed commit on ref "{ref}-{digest}": unexpected commit digest {got}, expected {digest}'
+            text = f'failed commit on ref "{into.ref}": unexpected commit digest {got}, expected {digest}'
             raise PullFailed(grpc.StatusCode.FAILED_PRECONDITION, f"{text}: failed precondition")
         return Content(size, bytes(kept) if keep else None)
 

@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import grpc
 
 from tidegate.reference import Digest, ImageReference, InvalidReference, parse_digest
 from tidegate.testing.runtime_fetch import Fetcher, PullFailed, Repository
-from tidegate.testing.runtime_store import Content, RuntimeStore, StoredImage, canonical
+from tidegate.testing.runtime_store import Content, Ingest, RuntimeStore, StoredImage, canonical
 
 _INDEX_TYPES = frozenset(
     {
@@ -21,8 +22,19 @@ _INDEX_TYPES = frozenset(
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 _DEEPEST = 4
 
+Fetch: TypeAlias = Callable[[Repository, Digest, Ingest], Awaitable[Content]]
+
 COLLECT_AFTER_S = 0.05
 """How soon after a failed pull its layers are gone: containerd 2.4.2 had them after 20 ms, and not after 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One descriptor: what is to be had, and its size as it was told."""
+
+    kind: str
+    digest: Digest
+    size: int
 
 
 class Puller:
@@ -58,11 +70,11 @@ class Puller:
     async def _pull(self, repository: Repository, name: str, wanted: str) -> StoredImage:
         lease = self._store.lease()
         try:
-            target, media_type = await self._fetcher.resolve(repository, wanted, image=name)
+            target, media_type, size = await self._fetcher.resolve(repository, wanted, image=name)
             if media_type == _SCHEMA1:
                 message = "schema 1 image manifests are no longer supported: invalid argument"
                 raise PullFailed(grpc.StatusCode.INVALID_ARGUMENT, message)  # noqa: TRY301 - the one way out
-            config = await self._content_of(repository, target, media_type, lease)
+            config = await self._content_of(repository, _Wanted("manifest", target, size), media_type, lease)
             return self._store.register(name, target=target, config=config, content=set(lease))
         except BaseException:
             self._collect_soon()
@@ -70,25 +82,25 @@ class Puller:
         finally:
             self._store.release(lease)
 
-    async def _content_of(self, repository: Repository, target: Digest, media_type: str, lease: set[Digest]) -> Digest:
+    async def _content_of(self, repository: Repository, target: _Wanted, media_type: str, lease: set[Digest]) -> Digest:
         """Everything below a manifest; the digest of its config."""
         manifest = await self._manifest(repository, target, lease)
         for _ in range(_DEEPEST):
             if "manifests" not in manifest and manifest.get("mediaType", media_type) not in _INDEX_TYPES:
                 break
-            child = self._child(manifest, target)
+            child = self._child(manifest, target.digest)
             manifest = await self._manifest(repository, child, lease)
         try:
-            config = parse_digest(manifest["config"]["digest"])
-            layers = [parse_digest(layer["digest"]) for layer in manifest["layers"]]
+            config = _wanted("config", manifest["config"])
+            layers = [_wanted("layer", layer) for layer in manifest["layers"]]
         except (KeyError, TypeError, InvalidReference) as exc:
             raise PullFailed(grpc.StatusCode.UNKNOWN, f"failed to decode manifest: {exc!r}") from exc
-        await self._have(config, lease, lambda: self._fetcher.config(repository, config))
+        await self._have(repository, config, lease, self._fetcher.config)
         await self._layers(repository, layers, lease)
-        return config
+        return config.digest
 
-    async def _manifest(self, repository: Repository, digest: Digest, lease: set[Digest]) -> dict[str, Any]:
-        content = await self._have(digest, lease, lambda: self._fetcher.manifest(repository, digest))
+    async def _manifest(self, repository: Repository, wanted: _Wanted, lease: set[Digest]) -> dict[str, Any]:
+        content = await self._have(repository, wanted, lease, self._fetcher.manifest)
         try:
             manifest = json.loads(content.body or b"")
         except ValueError as exc:
@@ -97,37 +109,36 @@ class Puller:
             raise PullFailed(grpc.StatusCode.UNKNOWN, "failed to decode manifest: not an object")
         return manifest
 
-    def _child(self, index: dict[str, Any], target: Digest) -> Digest:
+    def _child(self, index: dict[str, Any], target: Digest) -> _Wanted:
         for entry in index.get("manifests", []):
             platform = entry.get("platform", {})
             if platform.get("os") == self._os and platform.get("architecture") == self._architecture:
-                return parse_digest(entry["digest"])
+                return _wanted("manifest", entry)
         message = f"get image config descriptor: no match for platform in manifest {target}: not found"
         raise PullFailed(grpc.StatusCode.NOT_FOUND, message)
 
-    async def _layers(self, repository: Repository, layers: list[Digest], lease: set[Digest]) -> None:
+    async def _layers(self, repository: Repository, layers: list[_Wanted], lease: set[Digest]) -> None:
         """All layers; the first that fails stops the others."""
         first: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                for digest in dict.fromkeys(layers):
-                    fetch = self._layer(repository, digest)
-                    tasks.create_task(self._have(digest, lease, fetch), name=f"layer {digest}")
+                for layer in dict.fromkeys(layers):
+                    fetching = self._have(repository, layer, lease, self._fetcher.layer)
+                    tasks.create_task(fetching, name=f"layer {layer.digest}")
         except* PullFailed as failures:
             first = failures.exceptions[0]
         if first is not None:  # raised out here: Python before 3.11.4 wraps what an except* block raises in a group
             raise first
 
-    def _layer(self, repository: Repository, digest: Digest) -> Callable[[], Awaitable[Content]]:
-        return lambda: self._fetcher.layer(repository, digest)
-
-    async def _have(self, digest: Digest, lease: set[Digest], fetch: Callable[[], Awaitable[Content]]) -> Content:
+    async def _have(self, repository: Repository, wanted: _Wanted, lease: set[Digest], fetch: Fetch) -> Content:
         """Content from the store, or fetched into it; two pulls that want the same fetch it once."""
+        digest = wanted.digest
         lease.add(digest)
         async with self._alone(digest):
             content = self._store.content.get(digest)
             if content is None:
-                content = self._store.content[digest] = await fetch()
+                with self._store.ingest(wanted.kind, digest, wanted.size) as ingest:
+                    content = self._store.content[digest] = await fetch(repository, digest, ingest)
             return content
 
     @asynccontextmanager
@@ -143,6 +154,10 @@ class Puller:
     def _collect_soon(self) -> None:
         self.close()
         self._collecting = asyncio.get_running_loop().call_later(COLLECT_AFTER_S, self._store.collect)
+
+
+def _wanted(kind: str, descriptor: dict[str, Any]) -> _Wanted:
+    return _Wanted(kind, parse_digest(descriptor["digest"]), int(descriptor.get("size", 0)))
 
 
 def _repository(

@@ -5,6 +5,8 @@ with or without a tag in front, `NAME@DIGEST` and the id. Presence is asked by r
 an id.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tidegate.reference import Digest, ImageReference, InvalidReference
@@ -18,6 +20,19 @@ class Content:
 
     size: int
     body: bytes | None = None
+
+
+@dataclass(slots=True)
+class Ingest:
+    """Content that is coming in, or waits for a slot to do so."""
+
+    ref: str
+    total: int
+    received: int = 0
+
+    def add(self, size: int) -> None:
+        """So many more bytes are here."""
+        self.received += size
 
 
 @dataclass(slots=True)
@@ -47,6 +62,9 @@ class RuntimeStore:
     def __init__(self) -> None:
         self.images: dict[Digest, StoredImage] = {}
         self.content: dict[Digest, Content] = {}
+        self.ingests: dict[str, Ingest] = {}
+        self.listeners: list[Callable[[str, str], None]] = []
+        """Called with `create`, `update` or `delete` and the name that it is about."""
         self._names: dict[str, Digest] = {}
         self._leases: list[set[Digest]] = []
 
@@ -73,6 +91,15 @@ class RuntimeStore:
         matching = [image for image in self.images.values() if image.id.removeprefix("sha256:").startswith(wanted)]
         return matching[0] if len(matching) == 1 else None
 
+    @contextmanager
+    def ingest(self, kind: str, digest: Digest, total: int) -> Iterator[Ingest]:
+        """Content is listed as coming in while the block runs."""
+        ingest = self.ingests[digest] = Ingest(f"{kind}-{digest}", total)
+        try:
+            yield ingest
+        finally:
+            del self.ingests[digest]
+
     def lease(self) -> set[Digest]:
         """Content that is added to this set survives a collection until `release`."""
         lease: set[Digest] = set()
@@ -90,10 +117,11 @@ class RuntimeStore:
         name = canonical(text)
         by_digest = f"{ImageReference.parse(text).name}@{target}"
         image.digests.add(by_digest)
-        self._move(by_digest, config)
         if name != by_digest:
             self._move(name, config)
             image.tags.add(name)
+        self._move(config, config)
+        self._move(by_digest, config)
         return image
 
     def remove(self, text: str) -> None:
@@ -102,7 +130,10 @@ class RuntimeStore:
         if image is None:
             return
         del self.images[image.id]
+        gone = [name for name, owner in self._names.items() if owner == image.id]
         self._names = {name: owner for name, owner in self._names.items() if owner != image.id}
+        for name in gone:
+            self._tell("delete", name)
         self.collect()
 
     def collect(self) -> None:
@@ -116,3 +147,9 @@ class RuntimeStore:
             self.images[before].tags.discard(name)
             self.images[before].digests.discard(name)
         self._names[name] = config
+        if before != config:
+            self._tell("create" if before is None else "update", name)
+
+    def _tell(self, kind: str, name: str) -> None:
+        for listener in self.listeners:
+            listener(kind, name)

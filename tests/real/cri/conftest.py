@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.cri import CriError, CriImages
+from tidegate.cri import Containerd, CriError, CriImages
 from tidegate.testing.registry import RegistryDouble
 
-pytest.register_assert_rewrite("tidegate.testing.runtime_conformance")
+pytest.register_assert_rewrite(
+    "tidegate.testing.runtime_conformance", "tidegate.testing.runtime_conformance_containerd"
+)
 
 BED = Path(os.environ.get("TIDEGATE_TESTBED", Path.home() / ".cache/tidegate-testbed"))
 BUILD = Path(__file__).parents[2] / "testbed/build"
@@ -58,7 +60,7 @@ disabled_plugins = [
 
 
 @dataclass
-class Containerd:
+class Daemon:
     folder: Path
 
     @property
@@ -75,6 +77,7 @@ class Containerd:
 @dataclass
 class RealNode:
     images: CriImages
+    containerd: Containerd
     replica: RegistryDouble
     host: str = HOST
 
@@ -87,7 +90,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def containerd() -> Iterator[Containerd]:
+def containerd() -> Iterator[Daemon]:
     assert os.geteuid() == 0, "containerd needs root"
     folder = Path(tempfile.mkdtemp(prefix="containerd-", dir="/tmp"))  # short: a socket's path has 107 bytes at most
     (folder / "certs.d").mkdir()
@@ -99,7 +102,7 @@ def containerd() -> Iterator[Containerd]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": path}, start_new_session=True,
         )  # fmt: skip
     try:
-        yield Containerd(folder)
+        yield Daemon(folder)
     finally:
         process.terminate()
         try:
@@ -113,16 +116,20 @@ def containerd() -> Iterator[Containerd]:
 
 
 @pytest.fixture
-async def node(containerd: Containerd) -> AsyncIterator[RealNode]:
-    async with RegistryDouble() as replica, CriImages(containerd.socket) as images:
+async def node(containerd: Daemon) -> AsyncIterator[RealNode]:
+    async with (
+        RegistryDouble() as replica,
+        CriImages(containerd.socket) as images,
+        Containerd(containerd.socket) as own,
+    ):
         await until_ready(images, containerd)
         containerd.pull_from(replica.url)
         for image in await images.images():
             await images.remove(image.id)
-        yield RealNode(images, replica)
+        yield RealNode(images, own, replica)
 
 
-async def until_ready(images: CriImages, containerd: Containerd) -> None:
+async def until_ready(images: CriImages, containerd: Daemon) -> None:
     try:
         async with asyncio.timeout(START_S):
             while True:

@@ -3,8 +3,9 @@
 import pytest
 
 from tidegate.testing.runtime_conformance import RuntimeConformance
+from tidegate.testing.runtime_conformance_containerd import ContainerdConformance
 
 
 @pytest.mark.real
-class TestContainerd(RuntimeConformance):
+class TestContainerd(RuntimeConformance, ContainerdConformance):
     pass

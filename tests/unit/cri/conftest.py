@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tidegate.cri import CriImages
+from tidegate.cri import Containerd, CriImages
 from tidegate.testing.registry import RegistryDouble
 from tidegate.testing.runtime import RuntimeDouble
 
-pytest.register_assert_rewrite("tidegate.testing.runtime_conformance")
+pytest.register_assert_rewrite(
+    "tidegate.testing.runtime_conformance", "tidegate.testing.runtime_conformance_containerd"
+)
 
 HOST = "registry.test"
 
@@ -17,6 +19,7 @@ HOST = "registry.test"
 @dataclass
 class DoubleNode:
     images: CriImages
+    containerd: Containerd
     replica: RegistryDouble
     runtime: RuntimeDouble
     host: str = HOST
@@ -28,5 +31,6 @@ async def node() -> AsyncIterator[DoubleNode]:
         RegistryDouble() as replica,
         RuntimeDouble(registries={HOST: replica.url}) as runtime,
         CriImages(runtime.socket) as images,
+        Containerd(runtime.socket) as containerd,
     ):
-        yield DoubleNode(images, replica, runtime)
+        yield DoubleNode(images, containerd, replica, runtime)

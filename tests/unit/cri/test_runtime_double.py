@@ -12,9 +12,10 @@ from tidegate.testing.images import OCI_MANIFEST, Image, build_image, build_inde
 from tidegate.testing.registry import Cut, RegistryDouble, Stall
 from tidegate.testing.runtime import RuntimeDouble
 from tidegate.testing.runtime_conformance import RuntimeConformance
+from tidegate.testing.runtime_conformance_containerd import ContainerdConformance
 
 
-class TestDouble(RuntimeConformance):
+class TestDouble(RuntimeConformance, ContainerdConformance):
     pass
 
 
