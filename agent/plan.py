@@ -7,12 +7,21 @@
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, NodePullStatus, Phase, Reason
+from tidegate.kube.shapes import (
+    Grant,
+    NodeImage,
+    NodeImageStatus,
+    NodePullStatus,
+    Phase,
+    Reason,
+    RegistryAddresses,
+)
 from tidegate.reference import ImageReference, InvalidReference
 
 MOST_SECONDS = 86_400.0
@@ -91,8 +100,21 @@ def _after_restart(image: NodeImageStatus) -> NodeImageStatus:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the agent says of its node beside images."""
+
+    addresses: tuple[RegistryAddresses, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
 def summary(
-    images: Sequence[NodeImageStatus], *, node_uid: str, agent: str, observed_generation: int
+    images: Sequence[NodeImageStatus],
+    *,
+    node_uid: str,
+    agent: str,
+    observed_generation: int,
+    about: About = About(),
 ) -> NodePullStatus:
     """The whole status, in the order of the plan."""
     return NodePullStatus(
@@ -103,6 +125,8 @@ def summary(
         present=sum(image.phase is Phase.PRESENT for image in images),
         pulling=next((image.image for image in images if image.phase is Phase.PULLING), ""),
         images=list(images),
+        addresses=list(about.addresses),
+        advice=list(about.advice),
     )
 
 

@@ -1,8 +1,11 @@
 """What the agent needs of the world around it. The loop owns these; adapters and fakes follow."""
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from tidegate.cri import Download, ImageEvent
 from tidegate.kube.shapes import NodePull, NodePullStatus
+from tidegate.reference import Digest
 
 
 class ImageStore(Protocol):
@@ -13,6 +16,30 @@ class ImageStore(Protocol):
 
     async def pull(self, image: str, *, timeout: float) -> str:  # noqa: ASYNC109 - the runtime is told this deadline
         """Pull it under exactly this name. Raises PullError; cancelling stops the runtime too."""
+
+
+class Downloads(Protocol):
+    """What comes in on the node, whoever asked for it. `tidegate.cri.Containerd` is one; so is the next."""
+
+    async def downloads(self) -> Sequence[Download]:
+        """All of it. Raises NotContainerd where the runtime does not tell, and CriError."""
+
+    async def manifest(self, digest: Digest) -> bytes | None:
+        """A manifest that is stored; None when it is not. Raises CriError."""
+
+
+class RuntimeNews(Protocol):
+    """What the runtime tells by itself."""
+
+    def events(self) -> AsyncIterator[ImageEvent]:
+        """Names of images that come and go, until the runtime itself goes. Raises NotContainerd, and CriError."""
+
+
+class Disk(Protocol):
+    """The file system that images lie on."""
+
+    async def shortfall(self, need: int) -> str:
+        """Why so many more bytes would be too many; empty when they are not, or when nobody knows."""
 
 
 class PlanSource(Protocol):

@@ -1,6 +1,7 @@
 """One pull under one grant: cut off in time, told apart, counted, and logged in one line."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,8 +9,9 @@ from datetime import datetime
 import msgspec
 import structlog
 
+from agent.observed import Observed, Patience, Stop
 from agent.plan import MOST_SECONDS
-from agent.ports import ImageStore
+from agent.ports import Downloads, ImageStore
 from tidegate.cri import CriError, PullError
 from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, Phase, Reason
 from tidegate.metrics import Metrics
@@ -18,6 +20,19 @@ log = structlog.get_logger()
 
 _GRACE_S = 1.0
 """The runtime's own deadline comes this much later than ours, which is the one that counts."""
+
+_PATIENCE = Patience()
+
+_LET_GO_S = 5.0
+"""For the runtime to hear that a pull was stopped."""
+
+_POLITE = 2
+"""How often one image's pull gives way to kubelet; then it goes on to its end."""
+
+_WORTH_SAYING_S = 5.0
+"""A pull that is over sooner has no progress worth a write."""
+_UNKNOWN_SIZE_S = 30.0
+"""When a pull of unknown size says how far it is, once."""
 
 _RESULTS = {
     Reason.NONE: "clean",
@@ -38,7 +53,10 @@ class Job:
     image: NodeImage
     grant: Grant
     registry: str
+    progressed: Callable[[int], None]
+    """Called at most once, with the bytes so far."""
     task: asyncio.Task[NodeImageStatus] | None = None
+    observed: Observed | None = None
     why: str = ""
 
     def cancel(self, why: str) -> None:
@@ -57,10 +75,21 @@ class Outcome:
 
 
 class Pulls:
-    """Runs jobs against a store."""
+    """Runs jobs against a store, and looks how they come along."""
 
-    def __init__(self, store: ImageStore, *, metrics: Metrics, wall: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        downloads: Downloads,
+        *,
+        metrics: Metrics,
+        wall: Callable[[], datetime],
+        patience: Patience = _PATIENCE,
+    ) -> None:
         self._store = store
+        self._downloads = downloads
+        self._patience = patience
+        self._gave_way: Counter[str] = Counter()
         self._metrics = metrics
         self._wall = wall
 
@@ -71,6 +100,7 @@ class Pulls:
             phase=Phase.PULLING,
             grant=job.grant.id,
             attempts=(before.attempts if before is not None else 0) + 1,
+            collected=before.collected if before is not None else 0,
             started_at=timestamp(self._wall()),
         )
 
@@ -90,7 +120,7 @@ class Pulls:
             phase=Phase.FAILED if outcome.reason else Phase.PRESENT,
             reason=outcome.reason,
             message=outcome.message,
-            bytes=0 if outcome.reason else job.image.bytes,
+            bytes=_received(job) if outcome.reason else job.image.bytes,
             finished_at=timestamp(self._wall()),
             throttled=outcome.reason is Reason.THROTTLED,
         )
@@ -99,8 +129,8 @@ class Pulls:
         seconds = min(job.grant.seconds, MOST_SECONDS)
         try:
             async with asyncio.timeout(seconds):
-                await self._store.pull(job.image.image, timeout=seconds + _GRACE_S)
-            return await self._verified(job.image.image)
+                stop = await self._until_done(job, timeout=seconds + _GRACE_S)
+            return Outcome(stop.reason, stop.message) if stop is not None else await self._verified(job.image.image)
         except TimeoutError:
             return Outcome(Reason.CANCELED, f"not done within the {seconds:g} s of its grant")
         except asyncio.CancelledError:
@@ -109,6 +139,32 @@ class Pulls:
             return Outcome(Reason.CANCELED, job.why)
         except PullError as exc:
             return Outcome(exc.reason, exc.message)
+
+    async def _until_done(self, job: Job, *, timeout: float) -> Stop | None:  # noqa: ASYNC109 - the runtime is told this deadline
+        """Pull, and look now and then; why it was stopped, if it was. Raises PullError."""
+        clock, image = asyncio.get_running_loop().time, job.image.image
+        began = clock()
+        polite = self._gave_way[image] < _POLITE
+        observed = Observed(image, self._downloads, patience=self._patience, began=began, polite=polite)
+        job.observed = observed
+        pull = asyncio.create_task(self._store.pull(image, timeout=timeout), name=f"CRI pull {image}")
+        told = False
+        try:
+            while not (await asyncio.wait([pull], timeout=self._patience.look_s))[0]:
+                stop = await observed.look(clock)
+                if stop is not None and not pull.done():
+                    self._gave_way[image] += stop.reason is Reason.CANCELED
+                    return stop
+                if not told and _is_worth_saying(job, observed.received, clock() - began):
+                    told = True
+                    job.progressed(observed.received)
+            pull.result()
+            del self._gave_way[image]
+            return None
+        finally:
+            if not pull.done():
+                pull.cancel()
+                await asyncio.wait([pull], timeout=_LET_GO_S)
 
     async def _verified(self, image: str) -> Outcome:
         """What was pulled must be found under the name that pods use."""
@@ -123,6 +179,17 @@ class Pulls:
         if not outcome.reason:
             self._metrics.pull_duration.labels(job.registry).observe(seconds)
             self._metrics.pull_bytes.labels(job.registry).inc(job.image.bytes)
+
+
+def _received(job: Job) -> int:
+    return job.observed.received if job.observed is not None else 0
+
+
+def _is_worth_saying(job: Job, received: int, seconds: float) -> bool:
+    """Whether now is the moment for the one report on the way: half of it is here."""
+    if not job.image.bytes:
+        return seconds >= _UNKNOWN_SIZE_S
+    return seconds >= _WORTH_SAYING_S and received * 2 >= job.image.bytes
 
 
 def canceled(status: NodeImageStatus, why: str, *, at: str) -> NodeImageStatus:

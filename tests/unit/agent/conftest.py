@@ -10,9 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent.loop import Agent, Settings
+from agent.observed import Neighbours, Patience
 from agent.ports import NotReported, PlanGone
 from agent.pull import Pulls, timestamp
 from agent.report import Reporter
+from agent.sightings import Sightings
+from tidegate.cri import Download
 from tidegate.kube.reflector import Pauses
 from tidegate.kube.shapes import (
     Grant,
@@ -25,6 +28,7 @@ from tidegate.kube.shapes import (
     Phase,
 )
 from tidegate.metrics import Metrics
+from tidegate.reference import Digest
 
 EPOCH = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LISTED = frozenset({"registry.test"})
@@ -79,6 +83,36 @@ class FakeRuntime:
             self._pulling[image].set_result(None)
         else:
             self._pulling[image].set_exception(error)
+
+
+class FakeDownloads:
+    """What a test says is under way."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Download] = []
+        self.manifests: dict[str, bytes] = {}
+        self.broken: Exception | None = None
+
+    async def downloads(self) -> list[Download]:
+        await asyncio.sleep(0)
+        if self.broken is not None:
+            raise self.broken
+        return list(self.under_way)
+
+    async def manifest(self, digest: Digest) -> bytes | None:
+        await asyncio.sleep(0)
+        return self.manifests.get(digest)
+
+
+class FakeDisk:
+    def __init__(self) -> None:
+        self.free = 10**15
+        self.asked: list[int] = []
+
+    async def shortfall(self, need: int) -> str:
+        self.asked.append(need)
+        await asyncio.sleep(0)
+        return "" if need <= self.free else f"needs {need}, and {self.free} are free"
 
 
 class FakePlans:
@@ -139,6 +173,9 @@ class World:
     plans: FakePlans
     sink: FakeSink
     metrics: Metrics
+    downloads: FakeDownloads = field(default_factory=FakeDownloads)
+    disk: FakeDisk = field(default_factory=FakeDisk)
+    agent: Agent = field(init=False)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     generation: int = 0
@@ -196,17 +233,21 @@ async def start() -> AsyncIterator[StartAgent]:
         metrics = Metrics(CollectorRegistry(), program="agent")
         plans = FakePlans()
         world = World(FakeRuntime(), plans, FakeSink(plans), metrics)
-        agent = Agent(
+        patience = Patience()
+        world.agent = Agent(
             plans=world.plans,
             store=world.runtime,
-            pulls=Pulls(world.runtime, metrics=metrics, wall=now),
+            pulls=Pulls(world.runtime, world.downloads, metrics=metrics, wall=now, patience=patience),
+            neighbours=Neighbours(world.downloads, patience=patience),
+            disk=world.disk,
+            sightings=Sightings(metrics=metrics),
             reporter=Reporter(world.sink, pauses=Pauses(first=1, most=10)),
             listed=LISTED,
             nonce="nonce-1",
             wall=now,
             settings=settings or Settings(),
         )
-        world.task = asyncio.create_task(agent.run(world.stopping), name="agent")
+        world.task = asyncio.create_task(world.agent.run(world.stopping), name="agent")
         worlds.append(world)
         return world
 
