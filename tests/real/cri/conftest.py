@@ -62,6 +62,7 @@ disabled_plugins = [
 @dataclass
 class Daemon:
     folder: Path
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> str:
@@ -72,6 +73,28 @@ class Daemon:
         hosts = self.folder / "certs.d" / HOST
         hosts.mkdir(parents=True, exist_ok=True)
         (hosts / "hosts.toml").write_text(f'server = "{base}"\n')
+
+    def start(self) -> None:
+        path = f"{BED / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [BED / "bin/containerd", "--config", self.folder / "config.toml"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": path}, start_new_session=True,
+            )  # fmt: skip
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(STOP_S)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
 
 @dataclass
@@ -95,21 +118,12 @@ def containerd() -> Iterator[Daemon]:
     folder = Path(tempfile.mkdtemp(prefix="containerd-", dir="/tmp"))  # short: a socket's path has 107 bytes at most
     (folder / "certs.d").mkdir()
     (folder / "config.toml").write_text(CONFIG.format(folder=folder))
-    path = f"{BED / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [BED / "bin/containerd", "--config", folder / "config.toml"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": path}, start_new_session=True,
-        )  # fmt: skip
+    daemon = Daemon(folder)
+    daemon.start()
     try:
-        yield Daemon(folder)
+        yield daemon
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_S)
+        daemon.stop()
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
     assert not mounts, f"containerd left mounts: {mounts}"
     shutil.rmtree(folder)
