@@ -65,6 +65,7 @@ class Arguments:
     credentials: Places
     kubelet_config: list[Path]
     containerd_config: Path
+    resolv_conf: Path | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,7 +130,7 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection) -> N
                 tasks.create_task(plans.run(), name="watch"),
                 tasks.create_task(file.follow(take), name="configuration"),
                 tasks.create_task(_listen(runtime, agent), name="runtime"),
-                tasks.create_task(_resolve(agent), name="addresses"),
+                tasks.create_task(_resolve(agent, arguments.resolv_conf), name="addresses"),
             ]
             started.set()
             await agent.run(stopping)
@@ -144,9 +145,11 @@ async def _listen(runtime: Containerd, agent: Agent) -> None:
     )  # fmt: skip
 
 
-async def _resolve(agent: Agent) -> Never:
+async def _resolve(agent: Agent, resolv_conf: Path | None) -> Never:
     await addresses.watch(
-        lambda: agent.listed, resolve=addresses.resolved, tell=lambda found: agent.describe(addresses=found)
+        lambda: agent.listed,
+        resolve=addresses.resolver(resolv_conf),
+        tell=lambda found: agent.describe(addresses=found),
     )
 
 
@@ -173,6 +176,7 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--containerd-config", type=Path, default=Files().containerd, metavar="FILE", help="default: %(default)s"
     )
+    parser.add_argument("--resolv-conf", type=Path, metavar="FILE", help="of the node; default: this Pod's own")
     given = parser.parse_args(argv)
     given.kubelet_config = given.kubelet_config or list(Files().kubelet)
     if not given.node:

@@ -1,16 +1,18 @@
 """Which addresses this node finds each registry at: what its own resolver answers, as its runtime would be told.
 
-The agent's Pod resolves like its node with `dnsPolicy: Default`; behind the cluster's DNS every node looks the same.
+Behind the cluster's DNS every node looks the same, so the nameservers of the node's own resolv.conf are asked, where it
+is mounted. One that only the node can reach (127.0.0.53) answers nobody here: mount the file behind it.
 """
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Never
 
 import structlog
 
 from tidegate.kube.shapes import RegistryAddresses
+from tidegate.registry.dns.lookup import Lookup
 
 log = structlog.get_logger()
 
@@ -40,10 +42,20 @@ async def watch(
         await asyncio.sleep(EVERY_S)
 
 
-async def resolved(host: str) -> Iterable[str]:
-    """Addresses by the C library, so by the node's resolv.conf. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return {str(address[0]) for *_, address in found}
+def resolver(resolv_conf: Path | None) -> Resolve:
+    """Asks the nameservers that a file names, read each time; without one, those of this Pod. Raises OSError."""
+
+    async def resolve(host: str) -> Iterable[str]:
+        text = await asyncio.to_thread(resolv_conf.read_text) if resolv_conf is not None else ""
+        return (await Lookup(nameservers=nameservers(text))(host)).addresses
+
+    return resolve
+
+
+def nameservers(text: str) -> Sequence[str]:
+    """Those of a resolv.conf, at most three, as its readers take no more."""
+    lines = [line.split() for line in text.splitlines()]
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"][:3]
 
 
 async def _found(host: str, resolve: Resolve) -> RegistryAddresses:

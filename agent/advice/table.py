@@ -101,8 +101,8 @@ TABLE = (
         "imageGCLowThresholdPercent",
         _narrow,
         lambda facts: (
-            f"{facts.image_gc_low_percent} is close to the high threshold {facts.image_gc_high_percent}: collections "
-            "are frequent and small, and take pre-pulled images first"
+            f"{facts.image_gc_low_percent} is close to the high one, {facts.image_gc_high_percent}: collections are "
+            "frequent and small, and take pre-pulled images first"
         ),
     ),
     Row(
