@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.advice import NodeFacts, Places, advice_on, read
+from agent.advice import Files, NodeFacts, advice_on, read
 from agent.advice.facts import of_containerd, of_kubelet, seconds
 from agent.advice.table import TABLE
 from agent.room import LOW_PERCENT
@@ -120,7 +120,7 @@ def test_files_are_read_as_kubelet_does_later_ones_win(tmp_path: Path) -> None:
     (folder / "20-b.conf").write_text("imageMaximumGCAge: 24h\n")
     (folder / "README").write_text("imageGCLowThresholdPercent: 1\n")
     (tmp_path / "config.toml").write_text(f'version = 3\n[plugins."{CRI_V3}"]\nmax_concurrent_downloads = 5\n')
-    facts = read(Places((main, folder), tmp_path / "config.toml"))
+    facts = read(Files((main, folder), tmp_path / "config.toml"))
     assert facts == NodeFacts(
         kubelet_read=True, serialize_image_pulls=False, image_gc_low_percent=60, image_maximum_gc_age_s=86400.0,
         containerd_read=True, max_concurrent_downloads=5,
@@ -132,6 +132,6 @@ def test_files_are_read_as_kubelet_does_later_ones_win(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_text(text)
-    facts = read(Places((path, tmp_path / "absent"), path))
+    facts = read(Files((path, tmp_path / "absent"), path))
     assert facts == NodeFacts()
     assert facts.low_percent == LOW_PERCENT
