@@ -3,7 +3,8 @@
 The agents are simulated, hundreds in a process (`bench.fleet.agents`): their loop, their watch and their writes are
 real, their pulls are naps. For each size: Nodes are made, agents open their watches, the controller starts, then one
 PrePull asks for all images on all nodes. Once all have heard of it and all slots are in use, what happens in a window
-is measured; the run ends with the window or when every node has everything, whichever comes first.
+is measured; the run ends with the window or when every node has everything, whichever comes first. A pull takes as long
+as makes the same number of pulls a second at every size, so what grows between sizes is due to the nodes.
 """
 
 import argparse
@@ -27,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--nodes", type=int, nargs="+", default=[500, 5000], metavar="N", help="default: 500 and 5,000 in turn"
     )
     parser.add_argument("--images", type=int, default=20, metavar="N", help="default: %(default)s")
-    parser.add_argument("--pull", type=float, default=20.0, metavar="S", help="a pull takes; default: %(default)g")
     parser.add_argument(
-        "--share", type=float, default=0.2, metavar="X", help="of the nodes may pull at once; default: %(default)g"
+        "--rate", type=float, default=20.0, metavar="N", help="pulls a second, at all sizes; default: %(default)g"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.15, metavar="X", help="of the nodes may pull at once; default: %(default)g"
     )
     parser.add_argument("--window", type=float, default=120.0, metavar="S", help="measured; default: %(default)g")
     parser.add_argument("--each", type=int, default=625, metavar="N", help="agents a process; default: %(default)s")
@@ -38,9 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"load average before: {os.getloadavg()[0]:.1f}", flush=True)
     measured = []
     for nodes in arguments.nodes:
+        in_flight = max(1, round(nodes * arguments.share))
         size = Size(
-            nodes=nodes, images=arguments.images, in_flight=max(1, round(nodes * arguments.share)),
-            pull_s=arguments.pull, window_s=arguments.window, each=arguments.each,
+            nodes=nodes, images=arguments.images, in_flight=in_flight, pull_s=in_flight / arguments.rate,
+            window_s=arguments.window, each=arguments.each,
         )  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="tidegate-fleet-") as name:
             folder = Path(name) if arguments.keep is None else arguments.keep / str(nodes)

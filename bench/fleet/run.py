@@ -23,7 +23,7 @@ from tidegate.testing.registry import RegistryDouble
 
 _FAMILIES = ("apiserver_request_total", "apiserver_watch_events_total", "apiserver_watch_events_sizes_sum")
 _OPEN_S = 300.0
-_PLAN_S = 300.0
+_PLAN_S = 420.0
 _LOOK_S = 0.5
 _FULL_S = 10.0
 """After the last node has heard of its images, until what is measured."""
