@@ -45,6 +45,8 @@ log = structlog.get_logger()
 _NODEPULL_WRITERS = 16
 """NodePulls written at once: twelve new nodes hear of their images within one round trip."""
 _PREPULL_WRITERS = 4
+_PORTION = 100
+"""Nodes whose changed wants are taken in before others are heard: one ask may be of thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +331,9 @@ class Controller:
         while True:
             self._happened.clear()
             self._settle(self._clock())
+            while self._plan.has_changed_nodes:
+                await asyncio.sleep(0)
+                self._settle(self._clock())
             at = self._grants.next_at(self._clock())
             try:
                 async with asyncio.timeout_at(None if at == math.inf else at):
@@ -349,7 +354,7 @@ class Controller:
         """What all that has happened comes to."""
         for host, budget in self._budgets.items():
             budget.charge(self._own.unpaid(host), now)
-        for name in self._plan.take_changed_nodes():
+        for name in self._plan.take_changed_nodes(_PORTION):
             if self._plan.node(name) is not None:
                 self._grants.set_wants(name, self._plan.wants(name), now)
                 self._observe(name)

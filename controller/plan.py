@@ -8,7 +8,7 @@ Guarantees:
 - An image is not wanted where it has nothing for the node's platform, once that is known.
 - A node's change costs in proportion to the asks, an ask's change in proportion to the nodes; a change that changes
   nothing for us costs nothing and marks nothing.
-- `take_changed_*` tell each name that changed since the last taking, once.
+- `take_changed_*` tell each name that changed since the last taking, once; nodes in portions, if they are many.
 """
 
 from collections import defaultdict
@@ -197,10 +197,17 @@ class Plan:
         asked = self._asks.get(key)
         return Places(frozenset(asked.nodes), frozenset(asked.ready)) if asked else Places()
 
-    def take_changed_nodes(self) -> set[str]:
-        """Nodes whose wants may have changed, or that came or went, since the last call."""
-        changed, self._changed_nodes = self._changed_nodes, set()
-        return changed
+    def take_changed_nodes(self, most: int | None = None) -> set[str]:
+        """Nodes whose wants may have changed, or that came or went, since the last call; the others next time."""
+        if most is None or most >= len(self._changed_nodes):
+            changed, self._changed_nodes = self._changed_nodes, set()
+            return changed
+        return {self._changed_nodes.pop() for _ in range(most)}
+
+    @property
+    def has_changed_nodes(self) -> bool:
+        """Whether there are any to take."""
+        return bool(self._changed_nodes)
 
     def take_changed_asks(self) -> set[str]:
         """Asks whose progress may have changed, or that came or went, since the last call."""

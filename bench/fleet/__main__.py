@@ -10,6 +10,7 @@ as makes the same number of pulls a second at every size, so what grows between 
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--each", type=int, default=625, metavar="N", help="agents a process; default: %(default)s")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where logs stay; default: nowhere")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would go on
     print(f"load average before: {os.getloadavg()[0]:.1f}", flush=True)
     measured = []
     for nodes in arguments.nodes:

@@ -89,6 +89,16 @@ def test_changes_are_told_once_and_only_where_something_changed() -> None:
     assert made.progress("default/none") is None
 
 
+def test_many_changed_nodes_are_told_in_portions_each_once() -> None:
+    made = plan(*(names := [f"node-{number}" for number in range(7)]))
+    made.put_ask("default/x", Ask((A,), ANYWHERE))
+    told = []
+    while made.has_changed_nodes:
+        told.append(made.take_changed_nodes(3))
+    assert [len(portion) for portion in told] == [3, 3, 1]
+    assert sorted(name for portion in told for name in portion) == names
+
+
 NAMES = st.sampled_from(["n", "m", "o"])
 NODES = st.none() | st.builds(
     NodeFacts,
