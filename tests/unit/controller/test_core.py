@@ -39,6 +39,18 @@ async def test_every_node_is_warmed_and_never_more_pull_than_the_budget_says(clu
     assert cluster.metric("tidegate_grant_wait_seconds_count") == 12
 
 
+async def test_an_ask_of_more_nodes_than_are_taken_in_at_once_reaches_all(cluster: Any, eventually: Any) -> None:
+    for number in range(250):
+        cluster.node(f"node-{number}")
+
+    def planned() -> int:
+        return sum(images(nodepull) == [IMAGE] for nodepull in cluster.nodepulls().values())
+
+    async with cluster.controlled(WIDE):
+        cluster.prepull("heavy", IMAGE)
+        await eventually(lambda: planned() == 250, within_s=30)
+
+
 async def test_pulls_are_paced_by_their_cost(cluster: Any, eventually: Any) -> None:
     cluster.costs.default = Cost(requests=15, bytes=1)
     for number in range(8):
