@@ -104,6 +104,7 @@ def _config(endpoint: str) -> dict[str, Any]:
                     "inFlight": FIXED_BOUND,
                     "requestsPerSecond": REQUESTS_PER_SECOND,
                     "burst": BURST,
+                    "maxInFlight": FIXED_BOUND,
                     "maxRequestsPerSecond": REQUESTS_PER_SECOND,
                 },
             }
