@@ -4,14 +4,14 @@ A change of the cluster costs what it costs a plan; what it may have moved is to
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.placement import NodeFacts
 from controller.plan import Ask, Plan
 from controller.warm.pods import Waiting
-from controller.warm.standing import LATE_S, Outcome, Standing, is_lost, present, stand
+from controller.warm.standing import LATE_S, Outcome, Standing, is_hopeless, is_unheard, present, stand
 from tidegate.kube.shapes import NodePull, PrePull
 
 UNASKED_S = 5.0
@@ -30,6 +30,12 @@ class Group:
     """As last reckoned; None where that has to be done first."""
     whole_since: datetime | None = None
     """When its images were whole on the replica, if a Pod of it had to wait for that before."""
+    wanted: tuple[str, ...] | None = None
+    """Those of its images that somebody asks for, or may yet; None before that was looked at."""
+    hopeless: set[str] = field(default_factory=set)
+    """Nodes that will not have them."""
+    unheard: set[str] = field(default_factory=set)
+    """Nodes of which nothing is heard about them."""
 
 
 class Groups:
@@ -83,7 +89,9 @@ class Groups:
             for uid in group.owners:
                 self._by_owner[uid].add(now.group)
             self._ask(now.group, group)
-        group.whole_since = whole_since or group.whole_since
+        if whole_since is not None and group.whole_since is None:
+            group.whole_since = whole_since
+            self._survey(group, self._plan.nodes())
         if now.key not in group.pods:
             group.pods.add(now.key)
             group.standing = None  # it is one more that needs a node
@@ -91,17 +99,24 @@ class Groups:
 
     def put_node(self, name: str, node: NodeFacts | None) -> None:
         """A node is as given now, or gone (None)."""
+        if self._plan.node(name) == node:
+            return
         self._plan.put_node(name, node)
-        self.put_nodepull(name)
+        self._observe(name)
+        for group in self._groups.values():
+            self._survey(group, (name,))
 
     def put_nodepull(self, name: str) -> None:
         """What is to be pulled there, or what its agent says, has changed."""
-        nodepull, uid = self._nodepulls.get(name), self._uid(name)
-        if uid:
-            self._plan.put_present(name, present(nodepull, uid))
-        if nodepull is not None and self._groups:
-            for entry in nodepull.status.images:
-                self._moved |= self._by_image.get(entry.image, set())
+        self._observe(name)
+        nodepull = self._nodepulls.get(name)
+        if nodepull is None or not self._groups:
+            return
+        images = {one.image for one in nodepull.spec.images} | {one.image for one in nodepull.status.images}
+        touched = set[str]().union(*(self._by_image.get(image, ()) for image in images))
+        for key in touched:
+            self._survey(self._groups[key], (name,))
+        self._moved |= touched
 
     def put_prepull(self, old: PrePull | None, new: PrePull | None) -> None:
         """Images are asked for, or no longer."""
@@ -132,19 +147,33 @@ class Groups:
         waiting = group.waiting
         if not waiting.images:
             return Standing(Outcome.IMPOSSIBLE, why="its images are of no registry that nodes pull from beforehand")
-        images = self._wanted(group)
-        if not images:
+        if not group.wanted:
             return Standing(Outcome.IMPOSSIBLE, why="no PrePull asks for its images")
         places = self._plan.places(key)
-        lost = [
-            name
-            for name in places.nodes - places.ready
-            if is_lost(self._nodepulls.get(name), self._uid(name), images, late=late, whole_since=group.whole_since)
-        ]
-        return stand(places, lost=lost, held=len(group.pods), at_once=self._at_once(waiting))
+        lost = group.hopeless | group.unheard if late else group.hopeless
+        return stand(
+            places, lost=lost & (places.nodes - places.ready), held=len(group.pods), at_once=self._at_once(waiting)
+        )
 
     def _ask(self, key: str, group: Group) -> None:
-        self._plan.put_ask(key, Ask(self._wanted(group), group.waiting.demands))
+        wanted = self._wanted(group)
+        if wanted != group.wanted:
+            group.wanted = wanted
+            self._plan.put_ask(key, Ask(wanted, group.waiting.demands))
+            self._survey(group, self._plan.nodes())
+
+    def _survey(self, group: Group, names: Iterable[str]) -> None:
+        """See what these nodes' agents say about the images of a group."""
+        images = frozenset(group.wanted or ())
+        for name in names:
+            nodepull, uid = self._nodepulls.get(name), self._uid(name)
+            hopeless = is_hopeless(nodepull, uid, images, whole_since=group.whole_since)
+            (group.hopeless.add if hopeless else group.hopeless.discard)(name)
+            (group.unheard.add if is_unheard(nodepull, uid, images) else group.unheard.discard)(name)
+
+    def _observe(self, name: str) -> None:
+        if uid := self._uid(name):
+            self._plan.put_present(name, present(self._nodepulls.get(name), uid))
 
     def _wanted(self, group: Group) -> tuple[str, ...]:
         """Its images; after a while without those that nobody asks for (what an injector added, for one)."""

@@ -35,6 +35,8 @@ class Waiting:
     """A Pod that carries the gate, as it was at `resource_version`."""
 
     key: str
+    group: str
+    """What Pods have in common that wait for the same nodes: owner, images, and what they ask of a node."""
     namespace: str
     name: str
     uid: str
@@ -50,12 +52,6 @@ class Waiting:
     preferred: tuple[Any, ...]
     """The node affinity that it prefers by itself, as the API has it."""
     owner: OwnerReference | None = None
-
-    @property
-    def group(self) -> str:
-        """What Pods have in common that wait for the same nodes: owner, images, and what they ask of a node."""
-        what = msgspec.json.encode((self.images, self.demands), order="deterministic")
-        return f"{self.owner.uid if self.owner else self.uid}/{hashlib.sha256(what).hexdigest()[:16]}"
 
     @property
     def is_free(self) -> bool:
@@ -90,9 +86,14 @@ def waiting_of(pod: Pod | None, *, listed: Collection[str], now: datetime) -> Wa
     raw, metadata = msgspec.json.encode(pod), pod.metadata
     seen = view("", "Pod", raw)
     images = dict.fromkeys(use.image for use in seen.images) if seen is not None else {}
+    listed_images = tuple(image for image in images if host_of(image) in listed)
+    demands = of_workload(placement("", "Pod", raw) or ANYWHERE)
+    owner = next((one for one in metadata.owner_references if one.controller), None)
+    alike = msgspec.json.encode((listed_images, demands), order="deterministic")
     node_affinity = (pod.spec.affinity or {}).get("nodeAffinity") or {}
     return Waiting(
         key=key(metadata),
+        group=f"{owner.uid if owner else metadata.uid}/{hashlib.sha256(alike).hexdigest()[:16]}",
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
@@ -101,10 +102,10 @@ def waiting_of(pod: Pod | None, *, listed: Collection[str], now: datetime) -> Wa
         wishes=metadata.annotations.get(PRE_PULL_ANNOTATION) == HOLD,
         gates=gates,
         created=moment_of(metadata.creation_timestamp) or now,
-        images=tuple(image for image in images if host_of(image) in listed),
-        demands=of_workload(placement("", "Pod", raw) or ANYWHERE),
+        images=listed_images,
+        demands=demands,
         preferred=tuple(node_affinity.get(_PREFERRED) or ()),
-        owner=next((one for one in metadata.owner_references if one.controller), None),
+        owner=owner,
     )
 
 

@@ -7,7 +7,7 @@ Guarantees:
 - Where no node can have them nobody waits: a gated Pod makes no autoscaler act.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -18,7 +18,7 @@ from tidegate.kube.shapes import NodeImageStatus, NodePull, Phase, ReplicaSet, W
 from tidegate.kube.times import moment_of
 
 LATE_S = 60.0
-"""A node whose agent is silent, or that nobody told to pull, counts for so long after a group began to wait."""
+"""A node of which nothing is heard counts for so long after a group began to wait."""
 _HOPELESS_ATTEMPTS = 3
 
 
@@ -84,39 +84,41 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def said(nodepull: NodePull | None, uid: str) -> Mapping[str, NodeImageStatus]:
-    """What the agent on this very node says of its images; nothing where it has said nothing yet."""
-    if nodepull is None or not nodepull.status.agent or not uid:
-        return {}
-    if nodepull.spec.node_uid != uid or nodepull.status.node_uid != uid:
-        return {}
-    return {entry.image: entry for entry in nodepull.status.images}
-
-
 def present(nodepull: NodePull | None, uid: str) -> list[str]:
     """Images that are on this very node."""
-    return [image for image, entry in said(nodepull, uid).items() if entry.phase is Phase.PRESENT]
+    if nodepull is None or not _is_of(nodepull, uid):
+        return []
+    return [entry.image for entry in nodepull.status.images if entry.phase is Phase.PRESENT]
 
 
-def is_lost(
-    nodepull: NodePull | None, uid: str, images: Collection[str], *, late: bool, whole_since: datetime | None = None
-) -> bool:
-    """Whether a node that lacks some of these images is not to be waited for.
-
-    `late`: past `LATE_S`. `whole_since`: failures before that say nothing, as the images were still on their way.
-    """
-    entries = said(nodepull, uid)
-    missing = [image for image in images if image not in entries or entries[image].phase is not Phase.PRESENT]
-    if any(_is_hopeless(entries[image], whole_since) for image in missing if image in entries):
+def is_unheard(nodepull: NodePull | None, uid: str, images: Collection[str]) -> bool:
+    """Whether nothing says that a node will have these images: nobody told it to pull them, or its agent is silent."""
+    if nodepull is None or not _is_of(nodepull, uid):
         return True
-    if not late:
+    spoken = {entry.image for entry in nodepull.status.images if entry.image in images}
+    told = {image.image for image in nodepull.spec.images if image.image in images}
+    return len(spoken & told) < len(images)
+
+
+def is_hopeless(
+    nodepull: NodePull | None, uid: str, images: Collection[str], *, whole_since: datetime | None = None
+) -> bool:
+    """Whether a node will not have one of these images as things are.
+
+    Failures before `whole_since` say nothing, as the images were still on their way to the replica.
+    """
+    if nodepull is None or not _is_of(nodepull, uid):
         return False
-    asked = {image.image for image in nodepull.spec.images} if nodepull is not None and entries else set()
-    return not asked.issuperset(missing)
+    return any(entry.image in images and _will_not_come(entry, whole_since) for entry in nodepull.status.images)
 
 
-def _is_hopeless(entry: NodeImageStatus, whole_since: datetime | None) -> bool:
-    """It will not be pulled as things are, or did not come however often it was tried; a throttle passes."""
+def _is_of(nodepull: NodePull, uid: str) -> bool:
+    """Whether this very node's agent has spoken."""
+    return bool(nodepull.status.agent) and nodepull.spec.node_uid == uid == nodepull.status.node_uid
+
+
+def _will_not_come(entry: NodeImageStatus, whole_since: datetime | None) -> bool:
+    """It is skipped, or did not come however often it was tried; a throttle passes."""
     if entry.phase is Phase.SKIPPED:
         return True
     if entry.phase is not Phase.FAILED or entry.throttled or entry.attempts < _HOPELESS_ATTEMPTS:

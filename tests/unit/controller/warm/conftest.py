@@ -15,10 +15,10 @@ from controller.holding.reports import Reports
 from controller.owners.mirror import OwnerMirror
 from controller.warm.warming import Settings, Warming
 from tidegate.kube.client import KubeClient
-from tidegate.kube.resources import PODS
+from tidegate.kube.resources import DEPLOYMENTS, PODS
 from tidegate.testing.apiserver import ApiServerDouble
 
-HOST = "r.example"
+HOST = "registry.test"
 GATE = "tidegate.dev/pre-pull"
 
 
@@ -103,6 +103,9 @@ class Cluster:
         patch = {"metadata": {"labels": {"nudged": str(random.random())}}}  # noqa: S311
         await self.client.merge_patch(PODS, name, patch, namespace="shop")
 
+    async def change_deployment(self, name: str, patch: dict[str, Any]) -> None:
+        await self.client.merge_patch(DEPLOYMENTS, name, patch, namespace="shop")
+
     @asynccontextmanager
     async def controlled(self, *, deadline_s: float = 600.0) -> AsyncIterator[None]:
         """The warming half runs while the context lasts."""
@@ -141,6 +144,12 @@ async def until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
     return until
+
+
+@pytest.fixture
+def warming_on() -> type[Cluster]:
+    """For a cluster that a test has already."""
+    return Cluster
 
 
 @pytest.fixture

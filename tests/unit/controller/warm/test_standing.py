@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan import Places
-from controller.warm.standing import Outcome, at_once, is_lost, present, stand
+from controller.warm.standing import Outcome, at_once, is_hopeless, is_unheard, present, stand
 from tidegate.kube.shapes import NodePull, ReplicaSet, Workload
 
 APP = "r.example/app@sha256:" + "a" * 64
@@ -84,46 +84,48 @@ FAILED = {"phase": "Failed", "reason": "NotFound", "attempts": 3, "finishedAt": 
 
 
 @pytest.mark.parametrize(
-    "entry, early, late",
+    "entry, hopeless",
     [
-        pytest.param({"phase": "Pending"}, False, False, id="pending"),
-        pytest.param({"phase": "Pulling", "attempts": 7}, False, False, id="trying-again"),
-        pytest.param({"phase": "Failed", "attempts": 2}, False, False, id="failed-twice"),
-        pytest.param(FAILED, True, True, id="failed-again-and-again"),
-        pytest.param({**FAILED, "throttled": True}, False, False, id="a-throttle-passes"),
-        pytest.param({"phase": "Skipped", "reason": "NoSpace"}, True, True, id="no-room"),
-        pytest.param({"phase": "Present"}, False, False, id="there"),
+        pytest.param({"phase": "Pending"}, False, id="pending"),
+        pytest.param({"phase": "Pulling", "attempts": 7}, False, id="trying-again"),
+        pytest.param({"phase": "Failed", "attempts": 2}, False, id="failed-twice"),
+        pytest.param(FAILED, True, id="failed-again-and-again"),
+        pytest.param({**FAILED, "throttled": True}, False, id="a-throttle-passes"),
+        pytest.param({"phase": "Skipped", "reason": "NoSpace"}, True, id="no-room"),
+        pytest.param({"phase": "Present"}, False, id="there"),
+        pytest.param({"image": OTHER, "phase": "Skipped"}, False, id="another-image"),
     ],
 )
-def test_a_node_that_will_not_have_the_image_is_not_waited_for(
-    *,
-    entry: dict[str, Any],
-    early: bool,
-    late: bool,
-) -> None:
-    for past, expected in ((False, early), (True, late)):
-        assert is_lost(nodepull(entry), "u1", [APP], late=past) is expected
+def test_a_node_that_will_not_have_the_image_is_not_waited_for(entry: dict[str, Any], *, hopeless: bool) -> None:
+    assert is_hopeless(nodepull(entry), "u1", {APP}) is hopeless
 
 
 @pytest.mark.parametrize(
     "silent",
     [
         pytest.param(None, id="no-nodepull"),
-        pytest.param(nodepull(agent=""), id="no-agent-yet"),
-        pytest.param(nodepull({"phase": "Present"}, uid="u0"), id="of-another-node"),
+        pytest.param(nodepull({"phase": "Present"}, agent=""), id="no-agent-yet"),
+        pytest.param(nodepull({"phase": "Skipped"}, uid="u0"), id="of-another-node"),
+        pytest.param(nodepull(), id="its-agent-has-not-looked"),
         pytest.param(nodepull({"phase": "Pending"}, asked=(OTHER,)), id="not-asked-to-pull-it"),
     ],
 )
-def test_a_silent_node_is_waited_for_a_while(silent: NodePull | None) -> None:
-    assert not is_lost(silent, "u1", [APP], late=False)
-    assert is_lost(silent, "u1", [APP], late=True)
+def test_nothing_is_heard_of_some_nodes(silent: NodePull | None) -> None:
+    assert is_unheard(silent, "u1", {APP})
+    assert not is_hopeless(silent, "u1", {APP})
     assert present(silent, "u1") == []
 
 
+def test_something_is_heard_of_the_others() -> None:
+    assert not is_unheard(nodepull({"phase": "Pending"}), "u1", {APP})
+    assert is_unheard(nodepull({"phase": "Pending"}), "u1", {APP, OTHER})
+    assert present(nodepull({"phase": "Present"}), "u1") == [APP]
+
+
 def test_failures_while_the_image_was_on_its_way_say_nothing() -> None:
-    assert not is_lost(nodepull(FAILED), "u1", [APP], late=True, whole_since=WHOLE)
+    assert not is_hopeless(nodepull(FAILED), "u1", {APP}, whole_since=WHOLE)
     again = {**FAILED, "finishedAt": "2026-11-25T12:01:00Z"}
-    assert is_lost(nodepull(again), "u1", [APP], late=False, whole_since=WHOLE)
+    assert is_hopeless(nodepull(again), "u1", {APP}, whole_since=WHOLE)
 
 
 def deployment(generation: int = 2, **status: int) -> Workload:

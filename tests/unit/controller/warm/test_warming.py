@@ -9,7 +9,7 @@ from tidegate.kube.resources import DEPLOYMENTS, NAMESPACES, PODS
 from tidegate.kube.shapes import PRE_PULL_GATE, REPLICA_GATE
 
 OTHER = "example.com/quota"
-APP = "r.example/app:1"
+APP = "registry.test/app:1"
 Until = Callable[..., Awaitable[None]]
 
 
