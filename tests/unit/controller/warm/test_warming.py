@@ -165,6 +165,25 @@ async def test_an_image_that_nobody_pulls_is_not_waited_for_for_long(warm: Any, 
         await eventually(lambda: "WarmReady" in warm.events("a"))
 
 
+async def test_a_node_of_which_nothing_is_heard_is_waited_for_a_minute(warm: Any, eventually: Until) -> None:
+    warm.nodes("n1", "silent")
+    warm.prepull("app")
+    warm.report("n1", app="Present")
+    owner = warm.owner("ReplicaSet", "web-1", spec={"replicas": 2})
+    for name in "ab":
+        warm.pod(name, "app", owner=owner)
+    async with warm.controlled():
+        await eventually(lambda: all("WarmingUp" in warm.events(name) for name in "ab"))
+        warm.ahead_s = 50.0
+        warm.report("n1", app="Present")
+        await warm.nudge("a")
+        assert warm.held() == {"a", "b"}
+        warm.ahead_s = 61.0
+        warm.report("n1", app="Present")
+        await eventually(lambda: not warm.held())
+    assert warm.prefers("b") == ["n1"]
+
+
 async def test_with_no_prepull_at_all_it_starts_soon(warm: Any, eventually: Until) -> None:
     warm.nodes("n1")
     warm.pod("a", "app")
