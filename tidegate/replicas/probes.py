@@ -57,7 +57,8 @@ async def _keep_asking(replica: Replica, chance: random.Random) -> None:
             await replica.probe()
         except RegistryError:
             pass  # the replica has taken note
-        except Exception:  # a fault of ours must not leave `tidegate_replica_up` as it is for ever
-            log.exception("probe.failed", registry=replica.registry, replica=replica.name)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours must not leave `tidegate_replica_up` for ever as it is
+            log.error("probe.failed", registry=replica.registry, replica=replica.name, error=repr(exc)[:256])  # noqa: TRY400 - often
+            await asyncio.sleep(again_s)
         quiet_s, again_s = QUIET_S * chance.uniform(1.0, _SPREAD), AGAIN_S * chance.uniform(1.0, _SPREAD)
         await asyncio.sleep(_LEAST_S)
