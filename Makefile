@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-chaos bench-budget bench-trouble testbed testbed-down lock reference stubs clean
+.PHONY: help demo demo-cluster test test-real test-cluster lint fmt bench bench-fleet bench-holding bench-scaleout bench-chaos bench-budget bench-trouble bench-agent testbed testbed-down lock reference stubs clean
 
 help:  ## this map
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-scaleout: $(READY) testbed  ## twelve real nodes before a registry that th
 
 bench-chaos: $(READY) testbed  ## a scale-out on twelve real nodes while its parts are killed (root, Linux)
 	@$(RUN)/python bench/chaos.py $(ARGS)
+
+bench-agent: $(READY)  ## what one agent costs its node, idle and during a pull of 1 GB (three minutes)
+	@$(RUN)/python -m bench.agent $(ARGS)
 
 testbed:  ## build the parts of the real cluster, once (root, Linux; about 12 minutes on two cores)
 	@tests/testbed/build

@@ -5,8 +5,8 @@
      └─ PullError           a pull failed; `reason` says why, in the words of NodePull
 
 Runtimes tell most faults of a registry apart by text alone: containerd answers `Unknown` for 401, 403, 429, 5xx, TLS
-and a full disk. The rows below are texts recorded from containerd 2.4, and what CRI-O's image library says in their
-place. Nothing above `tidegate.cri` names a gRPC class.
+and a full disk. The rows below are texts recorded from containerd 2.4, and what 1.7 and CRI-O's image library say in
+their place. Nothing above `tidegate.cri` names a gRPC class.
 """
 
 import re
@@ -34,11 +34,11 @@ _BY_CODE = {
 _BY_TEXT = tuple(
     (re.compile(pattern, re.IGNORECASE), reason)
     for pattern, reason in (
-        (r"\b429 Too Many Requests\b", Reason.THROTTLED),
+        (r"\b429 \(?Too Many Requests\b", Reason.THROTTLED),
         (r"(?:^|[\s:])toomanyrequests: ", Reason.THROTTLED),
         (r"\bno space left on device\b", Reason.NO_SPACE),
         (r"\bdisk quota exceeded\b", Reason.NO_SPACE),
-        (r"\b(?:401 Unauthorized|403 Forbidden)\b", Reason.UNAUTHORIZED),
+        (r"\b(?:401 \(?Unauthorized|403 \(?Forbidden)\b", Reason.UNAUTHORIZED),
         (r"\bpull access denied\b", Reason.UNAUTHORIZED),
         (r"\bauthorization failed\b", Reason.UNAUTHORIZED),
         (r"\bfailed to authorize\b", Reason.UNAUTHORIZED),
@@ -48,6 +48,7 @@ _BY_TEXT = tuple(
         (r"\brequested access to the resource is denied\b", Reason.UNAUTHORIZED),
         (r"\bmanifest unknown\b", Reason.NOT_FOUND),
         (r"\bname unknown\b", Reason.NOT_FOUND),
+        (r"\bstatus code from registry 404 \(Not Found\)", Reason.NOT_FOUND),
     )
 )
 

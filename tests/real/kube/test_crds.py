@@ -23,6 +23,7 @@ from tidegate.kube.shapes import (
     PrePull,
     PrePullSpec,
     Reason,
+    RegistryAddresses,
     Toleration,
 )
 
@@ -98,12 +99,13 @@ async def test_everything_that_the_shapes_can_say_is_kept(client: KubeClient) ->
 
     image = NodeImageStatus(
         image="a", phase=Phase.FAILED, reason=Reason.THROTTLED, message="429", grant="g", attempts=3, bytes=2**40,
-        started_at="2030-01-01T00:00:00Z", finished_at="2030-01-01T00:00:01.5Z", throttled=True,
+        collected=2, started_at="2030-01-01T00:00:00Z", finished_at="2030-01-01T00:00:01.5Z", throttled=True,
         retry_after_seconds=0.5,
     )  # fmt: skip
     status = NodePullStatus(
         node_uid="u", agent="n", observed_generation=1, wanted=2, present=1, pulling="b",
-        images=[image, NodeImageStatus(image="b")],
+        images=[image, *[NodeImageStatus(image=f"b{reason}", reason=reason) for reason in Reason]],
+        addresses=[RegistryAddresses(registry="r.io:5000", addresses=["10.0.0.1", "fd00::1"])], advice=["a: b"],
     )  # fmt: skip
     patched = await client.merge_patch(NODEPULLS, node.metadata.name, {"status": status}, subresource="status")
     assert patched.status == status

@@ -53,7 +53,38 @@ CONTAINERD = [
     pytest.param(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses", Reason.OTHER, id="no-runtime"),
 ]  # fmt: skip
 
+RESOLVE_1 = PULLING + 'failed to resolve reference "registry.test/app:1": '
+STATUS_1 = "pulling from host registry.test failed with status code [manifests 1]: "
+
+CONTAINERD_1 = [
+    pytest.param(UNKNOWN, f"{RESOLVE_1}{STATUS_1}429 Too Many Requests", Reason.THROTTLED, id="1.x-429-manifest"),
+    pytest.param(UNKNOWN, f"{RESOLVE_1}unexpected status from HEAD request to {URL}: 429 Too Many Requests",
+                 Reason.THROTTLED, id="1.7-429-head"),
+    pytest.param(UNKNOWN, f"{COPY}unexpected status code {URL}: 429 Too Many Requests - Server message: "
+                 "toomanyrequests: slow down", Reason.THROTTLED, id="1.7-429-blob"),
+    pytest.param(UNKNOWN, f"{RESOLVE_1}{STATUS_1}401 Unauthorized", Reason.UNAUTHORIZED, id="1.x-401"),
+    pytest.param(UNKNOWN, f"{RESOLVE_1}failed to authorize: failed to fetch oauth token: unexpected status from POST "
+                 "request to https://auth.test/token: 403 Forbidden", Reason.UNAUTHORIZED, id="1.7-403-token"),
+    pytest.param(UNKNOWN, f"{RESOLVE_1}pull access denied, repository does not exist or may require authorization: "
+                 "server message: insufficient_scope: authorization failed", Reason.UNAUTHORIZED, id="1.7-scope"),
+    pytest.param(grpc.StatusCode.NOT_FOUND, f"{RESOLVE_1}registry.test/app:1: not found", Reason.NOT_FOUND,
+                 id="1.7-404"),
+    pytest.param(UNKNOWN, f"{PULLING}failed to extract layer sha256:1: mount callback failed on /tmp/mount1: "
+                 "write /usr/lib/x: no space left on device: unknown", Reason.NO_SPACE, id="1.7-unpack"),
+    pytest.param(UNKNOWN, f"{COPY}unexpected status code {URL}: 502 Bad Gateway", Reason.OTHER, id="1.7-502"),
+    pytest.param(grpc.StatusCode.UNIMPLEMENTED, "schema 1 image manifests are no longer supported", Reason.OTHER,
+                 id="1.7-schema-1"),
+]  # fmt: skip
+
 CRI_O = [
+    pytest.param(UNKNOWN, "initializing source docker://registry.test/a:1: Requesting bearer token: invalid status "
+                 "code from registry 429 (Too Many Requests)", Reason.THROTTLED, id="crio-429-token"),
+    pytest.param(UNKNOWN, "Requesting bearer token: invalid status code from registry 403 (Forbidden)",
+                 Reason.UNAUTHORIZED, id="crio-403-token"),
+    pytest.param(UNKNOWN, "pinging container registry registry.test: invalid status code from registry 404 (Not Found)",
+                 Reason.NOT_FOUND, id="crio-404"),
+    pytest.param(UNKNOWN, 'copying system image from manifest list: writing blob: storing blob to file "/var/tmp/x": '
+                 "write /var/tmp/x: no space left on device", Reason.NO_SPACE, id="crio-disk-full"),
     pytest.param(UNKNOWN, "RegistryUnavailable: pinging container registry registry.test: received unexpected HTTP "
                  "status: 429 Too Many Requests", Reason.THROTTLED, id="crio-429"),
     pytest.param(UNKNOWN, "reading manifest 1 in registry.test/app: toomanyrequests: slow down", Reason.THROTTLED,
@@ -77,7 +108,7 @@ MISLEADING = [
 ]
 
 
-@pytest.mark.parametrize("code, text, reason", [*CONTAINERD, *CRI_O])
+@pytest.mark.parametrize("code, text, reason", [*CONTAINERD, *CONTAINERD_1, *CRI_O])
 def test_what_runtimes_say(code: grpc.StatusCode, text: str, reason: Reason) -> None:
     assert classify(code, text) is reason
 
