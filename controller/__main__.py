@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -126,7 +126,8 @@ async def _serve(arguments: Arguments, config: Config, cluster: Connection, neig
                     agents=f"system:serviceaccount:{arguments.namespace}:{AGENTS}", wall=now,
                 )  # fmt: skip
                 running.append(tasks.create_task(forever("serve pull secrets", asked), name="serve pull secrets"))
-            running.append(tasks.create_task(forever("lead", candidate.run(leader.work)), name="lead"))
+            lead = _lead(candidate, leader, live, copies)
+            running.append(tasks.create_task(forever("lead", lead), name="lead"))
             running.append(tasks.create_task(_get_ready(copies, ready), name="get ready"))
             await stopping.wait()
             log.info("controller.stopping")
@@ -148,6 +149,15 @@ def _candidate(client: KubeClient, fence: Fence, arguments: Arguments) -> Candid
         give_up=_give_up,
         clean=fence.is_settled,
     )
+
+
+async def _lead(candidate: Candidate, leader: Leader, live: LiveConfig, copies: Copies) -> Never:
+    """Once it is known for which platforms images are asked."""
+    await copies.pulls.nodes.synced.wait()
+    live.platforms.follow(copies.pulls.nodes)
+    await live.settled()
+    await candidate.run(leader.work)
+    raise AssertionError  # it leads, or stands by to, for ever
 
 
 async def _get_ready(copies: Copies, ready: asyncio.Event) -> None:

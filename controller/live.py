@@ -14,6 +14,7 @@ from tidegate.completeness.memory import Memory, MemorySettings
 from tidegate.config import Config
 from tidegate.metrics import Metrics
 from tidegate.process.following import FollowedConfig, Succession, asks_alike
+from tidegate.process.platforms import ClusterPlatforms
 from tidegate.replicas import open_registries, probed
 
 _CHANCE = random.SystemRandom()
@@ -35,7 +36,9 @@ class LiveConfig:
     def __init__(self, path: Path, config: Config, *, metrics: Metrics, notes: dict[str, str]) -> None:
         self._config = config
         self._metrics = metrics
-        self._file = FollowedConfig(path, config, metrics=metrics, notes=notes)
+        self.platforms = ClusterPlatforms()
+        """Of the nodes, once it is told to follow them."""
+        self._file = FollowedConfig(path, config, metrics=metrics, notes=notes, meant=self.platforms)
         self._checkers: Succession[Checker] = Succession(leave_s=_LEAVE_S)
         self._moved = asyncio.Event()
         self.now: InForce
@@ -50,6 +53,10 @@ class LiveConfig:
     async def follow(self) -> Never:
         """Replace `now` whenever the file holds another valid configuration."""
         await self._file.follow(self._take)
+
+    async def settled(self) -> None:
+        """Wait until what is in force is what nodes mean, as far as they have been seen."""
+        await self._file.settled()
 
     async def changed(self, since: InForce) -> None:
         """Wait until `now` is another one."""

@@ -25,11 +25,12 @@ from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.resources import IMAGEAVAILABILITIES, NAMESPACES, SECRETS
+from tidegate.kube.resources import IMAGEAVAILABILITIES, NAMESPACES, NODE_METADATA, SECRETS
 from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.metrics import Metrics
 from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account
+from tidegate.process.platforms import ClusterPlatforms
 from tidegate.process.roots import forever
 from tidegate.process.tls import ServingCertificate, TlsError
 from tidegate.pull_secrets import PullSecrets
@@ -118,7 +119,7 @@ async def _serve(
     async with AsyncExitStack() as stack:
         rules = await stack.enter_async_context(live.opened())
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        known = await _known(cluster, arguments.namespace, stack, tasks)
+        known = await _known(cluster, arguments.namespace, stack, tasks, live.platforms)
         known.facts.teach(rules.checker)
         gate = Gate(
             rules, namespaces=known.namespaces, metrics=metrics, keys=known.keys, running=known.facts,
@@ -134,12 +135,15 @@ async def _serve(
         await stack.enter_async_context(serving(app, port=arguments.port, tls=certificate.context))
         log.info("webhook.started", version=__version__, port=arguments.port, registries=sorted(rules.hosts))
         await known.synced()
+        await live.settled()
         health.ready.set()
         log.info("webhook.ready")
         await asyncio.Event().wait()
 
 
-async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> Known:
+async def _known(
+    cluster: Connection | None, own: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup, platforms: ClusterPlatforms
+) -> Known:
     """Outside a cluster nothing; inside, what two watches keep current. Keys are not waited for: nobody needs any."""
     if cluster is None:
         return Known(Standalone(), NoKeys(), NoFacts(), NoTenants(), synced=_at_once)
@@ -147,7 +151,10 @@ async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, ta
     namespaces = Reflector(client, NAMESPACES)
     secrets = Reflector(client, SECRETS, namespace=own, field_selector=f"metadata.name={DECISION_SECRET}")
     availabilities = Reflector(client, IMAGEAVAILABILITIES)
+    nodes = Reflector(client, NODE_METADATA)
+    platforms.follow(nodes)
     facts = Facts(availabilities, clock=asyncio.get_running_loop().time)
+    tasks.create_task(forever("watch nodes", nodes.run()))
     tasks.create_task(forever("watch facts", availabilities.run()))
     tasks.create_task(forever("doubt old facts", facts.doubting()))
     tasks.create_task(forever("watch namespaces", namespaces.run()))
@@ -160,6 +167,7 @@ async def _known(cluster: Connection | None, own: str, stack: AsyncExitStack, ta
         with suppress(TimeoutError):  # a definition that is not installed keeps nobody from starting
             async with asyncio.timeout(FACTS_S):
                 await availabilities.synced.wait()
+                await nodes.synced.wait()
         await pull_secrets.synced()
 
     return Known(Watched(namespaces), WatchedKeys(secrets, namespace=own), facts, pull_secrets, synced=synced)

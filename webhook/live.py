@@ -18,6 +18,7 @@ from tidegate.config.workloads import places_of
 from tidegate.metrics import Metrics
 from tidegate.policy import NAME_LABEL
 from tidegate.process.following import FollowedConfig, Succession, asks_alike
+from tidegate.process.platforms import ClusterPlatforms
 from tidegate.replicas import open_registries, probed
 from webhook.app import Health
 from webhook.gate import Gate
@@ -78,7 +79,9 @@ class LiveConfig:
         self._config = config
         self._metrics = metrics
         self._standalone = standalone
-        self._file = FollowedConfig(path, config, metrics=metrics, notes=health.notes)
+        self.platforms = ClusterPlatforms()
+        """Of the nodes, once it is told to follow them."""
+        self._file = FollowedConfig(path, config, metrics=metrics, notes=health.notes, meant=self.platforms)
         self._rules: Succession[Rules] = Succession(leave_s=_LEAVE_S)
 
     @asynccontextmanager
@@ -86,6 +89,10 @@ class LiveConfig:
         """The rules of the first configuration; those in force at the end are closed with it."""
         async with self._rules as rules:
             yield await rules.open(rules_of(self._config, metrics=self._metrics))
+
+    async def settled(self) -> None:
+        """Wait until what is in force is what nodes mean, as far as they have been seen."""
+        await self._file.settled()
 
     async def follow(self, gate: Gate, facts: Taught) -> Never:
         """Replace the gate's rules whenever the file holds another valid configuration."""

@@ -21,7 +21,7 @@ class ClusterConfig(ConfigModel):
     name: str = ""
     """For people; nothing shows it yet."""
     platforms: list[str] = [DEFAULT_PLATFORM]
-    """`os/architecture[/variant]` of the nodes that run workloads."""
+    """`os/architecture[/variant]` of the nodes that run workloads. In a cluster the default is what its nodes are."""
 
     @field_validator("platforms")
     @classmethod

@@ -185,7 +185,8 @@ class KubeClient:
             "fieldSelector": field_selector,
         }
         path = resource.path(namespace=namespace)
-        body = await self._call("GET", path, query=query, timeout_s=_PAGE_S)
+        accept = _accept("PartialObjectMetadataList") if resource.metadata_only else ""
+        body = await self._call("GET", path, query=query, accept=accept, timeout_s=_PAGE_S)
         with as_kube_errors(f"GET {path}"):
             wire = _PAGES.decode(body)
         items = [*self._decode_items(resource, wire.items or ())]
@@ -214,7 +215,8 @@ class KubeClient:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        opening = self._request("GET", resource.path(namespace=namespace), query=query)
+        accept = _accept("PartialObjectMetadata") if resource.metadata_only else ""
+        opening = self._request("GET", resource.path(namespace=namespace), query=query, accept=accept)
         return events(opening, resource=resource, decoder=self._decoder(resource.shape), watching=watching)
 
     async def create(
@@ -312,13 +314,14 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         media_type: str = "application/json",
+        accept: str = "",
     ) -> bytes:
         """One request and its whole answer within `timeout_s`."""
         what = f"{method} {path}"
         with as_kube_errors(what), nullcontext() if method == "GET" else self._writing():
             async with (
                 asyncio.timeout(timeout_s),
-                self._request(method, path, query=query, body=body, media_type=media_type) as response,
+                self._request(method, path, query=query, body=body, media_type=media_type, accept=accept) as response,
             ):
                 return await _bounded(response, what)
 
@@ -331,11 +334,12 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         media_type: str = "application/json",
+        accept: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None or self._state is not _State.OPEN:
             message = f"this client is {self._state.value}"
             raise RuntimeError(message)
-        headers = {}
+        headers = {"Accept": accept} if accept else {}
         if body is not None:
             headers["Content-Type"] = media_type
         if token := await self._connection.token():
@@ -354,6 +358,10 @@ class KubeClient:
                 told = await response.content.read(1 << 16)
                 raise from_response(response.status, told, retry_after=response.headers.get("Retry-After", ""))
             yield response
+
+
+def _accept(kind: str) -> str:
+    return f"application/json;as={kind};g=meta.k8s.io;v=v1"
 
 
 async def _all_pages(asked: Callable[..., Awaitable[Page[T]]]) -> Listed[T]:

@@ -45,6 +45,8 @@ class Resource(Generic[T]):
     namespaced: bool
     shape: type[T]
     keep: Callable[[T], T] | None = None
+    metadata_only: bool = False
+    """Whether the API server is to send nothing but metadata, of what is large and of which no more matters."""
 
     def kept(self, obj: T) -> T:
         """The object as it is handed on."""
@@ -83,6 +85,7 @@ def key(metadata: Identifies) -> str:
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, shapes.Namespace)
 SECRETS = Resource("", "v1", "secrets", "Secret", True, shapes.Secret)
+NODE_METADATA = Resource("", "v1", "nodes", "Node", False, shapes.MetadataOnly, metadata_only=True)
 NODES = Resource("", "v1", "nodes", "Node", False, shapes.Node)
 PODS = Resource("", "v1", "pods", "Pod", True, shapes.Pod)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, shapes.Workload)

@@ -88,6 +88,12 @@ class Metadata(Shape, frozen=True):
     deletion_timestamp: str | None = None
 
 
+class MetadataOnly(Shape, frozen=True):
+    """Any object, of which no more is asked for."""
+
+    metadata: Metadata = Metadata()
+
+
 class Namespace(Shape, frozen=True):
     metadata: Metadata = Metadata()
 

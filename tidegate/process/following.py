@@ -5,7 +5,7 @@ The log, `tidegate_config_valid` and `/readyz?verbose` say so.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Never, Self, TypeVar
@@ -21,13 +21,27 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _LOOK_S = 1.0
+_SETTLE_S = 10.0
 
 
 class FollowedConfig:
-    """The file at `path`, which holds `config` now. `notes`: check → words, of which this one is `config`."""
+    """The file at `path`, which holds `config` now. `notes`: check → words, of which this one is `config`.
 
-    def __init__(self, path: Path, config: Config, *, metrics: Metrics, notes: dict[str, str]) -> None:
+    `meant` makes of what the file says what counts; it may say something else from one second to the next.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        *,
+        metrics: Metrics,
+        notes: dict[str, str],
+        meant: Callable[[Config], Config] = lambda config: config,
+    ) -> None:
         self._path = path
+        self._meant = meant
+        self._written = config
         self._config = config
         self._metrics = metrics
         self._notes = notes
@@ -39,12 +53,14 @@ class FollowedConfig:
         while True:
             await asyncio.sleep(_LOOK_S)
             stamp = stamp_of(self._path)
-            if stamp == self._stamp:
+            if stamp == self._stamp and self._meant(self._written) == self._config:
                 continue
-            self._stamp = stamp
             config = None
             try:
-                config = await asyncio.to_thread(load, self._path)
+                if stamp != self._stamp:
+                    self._stamp = stamp
+                    self._written = await asyncio.to_thread(load, self._path)
+                config = self._meant(self._written)
                 if config != self._config:
                     await take(config)
                     self._config = config
@@ -55,6 +71,13 @@ class FollowedConfig:
                 self._refuse(str(exc))
             else:
                 self._say("ok")
+
+    async def settled(self) -> None:
+        """Wait until what counts now has been taken; for what cannot be taken, not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                while self._meant(self._written) != self._config:  # noqa: ASYNC110  both sides may move
+                    await asyncio.sleep(_LOOK_S / 4)
 
     def _refuse(self, words: str) -> None:
         if self._notes["config"] != words:

@@ -13,8 +13,8 @@ from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.errors import KubeError, Unavailable
 from tidegate.kube.reflector import Pauses, Reflector
-from tidegate.kube.resources import NODEPULLS
-from tidegate.kube.shapes import Metadata, NodePull
+from tidegate.kube.resources import NODE_METADATA, NODEPULLS, NODES
+from tidegate.kube.shapes import Metadata, Node, NodePull
 from tidegate.kube.watching import Watching
 
 pytestmark = pytest.mark.real
@@ -190,3 +190,24 @@ async def test_a_frozen_server_is_left_and_found_again(observed: Observed, api_s
     await observed.until(lambda: "+after" in observed.told)
 
     assert observed.told == ["+before", "+after"]
+
+
+async def test_a_copy_of_metadata_alone(api_server: Any) -> None:
+    async with KubeClient(from_kubeconfig(api_server.kubeconfig)) as client:
+        made: list[str] = []
+        copy = Reflector(client, NODE_METADATA)
+        copy.subscribe(lambda name, _, new: made.append(f"{name}={new.metadata.labels['kubernetes.io/arch']}"))
+        names = [f"m-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+        labels = {"kubernetes.io/arch": "arm64"}
+        await client.create(NODES, Node(metadata=Metadata(name=names[0], labels=labels)))
+        running = asyncio.create_task(copy.run())
+        await asyncio.wait_for(copy.synced.wait(), 10)
+        await client.create(NODES, Node(metadata=Metadata(name=names[1], labels=labels)))
+        async with asyncio.timeout(10):
+            while len(made) < 2:  # noqa: ASYNC110  what is awaited is in another program's hands
+                await asyncio.sleep(0.02)
+        running.cancel()
+        await asyncio.wait([running])
+        for name in names:
+            await client.delete(NODES, name)
+    assert [f"{name}=arm64" for name in names] == [one for one in made if one.startswith("m-")]
