@@ -29,10 +29,8 @@ _LET_GO_S = 5.0
 _POLITE = 2
 """How often one image's pull gives way to kubelet; then it goes on to its end."""
 
-_WORTH_SAYING_S = 5.0
-"""A pull that is over sooner has no progress worth a write."""
-_UNKNOWN_SIZE_S = 30.0
-"""When a pull of unknown size says how far it is, once."""
+_WORTH_SAYING_S = 60.0
+"""A pull that is over sooner has no progress worth a write: its grant, its beginning and its end are three."""
 
 _RESULTS = {
     Reason.NONE: "clean",
@@ -186,10 +184,8 @@ def _received(job: Job) -> int:
 
 
 def _is_worth_saying(job: Job, received: int, seconds: float) -> bool:
-    """Whether now is the moment for the one report on the way: half of it is here."""
-    if not job.image.bytes:
-        return seconds >= _UNKNOWN_SIZE_S
-    return seconds >= _WORTH_SAYING_S and received * 2 >= job.image.bytes
+    """Whether now is the moment for the one report on the way: it is long, and half of it is here."""
+    return seconds >= _WORTH_SAYING_S and (not job.image.bytes or received * 2 >= job.image.bytes)
 
 
 def canceled(status: NodeImageStatus, why: str, *, at: str) -> NodeImageStatus:

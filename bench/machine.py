@@ -21,13 +21,14 @@ def described(cores: Cores) -> list[str]:
     )
     load = f"; load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     return [
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} × {_processor()}, {placed}{load}",
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} × {processor()}, {placed}{load}",
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, "
         + ", ".join(f"{name} {version(name)}" for name in _NAMED),
     ]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -14,12 +14,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.fleet.run import Size, measure
 from bench.fleet.table import lines
-from bench.machine import described
-from bench.processes import Cores
+from bench.machine import processor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where logs stay; default: nowhere")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would go on
-    print(f"load average before: {os.getloadavg()[0]:.1f}", flush=True)
+    before = os.getloadavg()[0]
     measured = []
     for nodes in arguments.nodes:
         in_flight = max(1, round(nodes * arguments.share))
@@ -52,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = Path(name) if arguments.keep is None else arguments.keep / str(nodes)
             folder.mkdir(parents=True, exist_ok=arguments.keep is None)  # a new one: an old server left its state
             measured.append(asyncio.run(measure(size, folder)))
-    for line in (*described(Cores(None, None))[:1], "", *lines(measured)):
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} × {processor()}; all on the same cores; "
+        f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after"
+    )
+    print()
+    for line in lines(measured):
         print(line)
     return 0
 

@@ -26,18 +26,23 @@ from prometheus_client import CollectorRegistry
 
 from agent.cluster import ClusterPlans, ClusterStatus
 from agent.loop import Agent, Settings
+from agent.observed import Neighbours, Patience
 from agent.pull import Pulls
 from agent.report import Reporter
+from agent.sightings import Sightings
 from bench.fleet.world import HOST, node_name
+from tidegate.cri import Download, NotContainerd
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, from_kubeconfig
 from tidegate.kube.reflector import Pauses
 from tidegate.kube.shapes import NodePull
 from tidegate.metrics import Metrics
+from tidegate.reference import Digest
 
 _STARTING = 20
 """Agents that open their watch at once: the API server shakes hands with each."""
 _RECHECK_S = 60.0
+_SILENT = "a runtime that pretends"
 _CHANCE = random.Random()  # noqa: S311 - naps are no secret
 
 
@@ -62,7 +67,7 @@ class Record:
 
 
 class Store:
-    """An ImageStore without a runtime."""
+    """An ImageStore without a runtime, on a disk without end; of what comes in it says nothing, as CRI-O does."""
 
     def __init__(self, record: Record, *, pull_s: float) -> None:
         self._record = record
@@ -80,6 +85,15 @@ class Store:
         self._record.ended.append(time.monotonic())
         return image
 
+    async def downloads(self) -> Sequence[Download]:
+        raise NotContainerd(_SILENT)
+
+    async def manifest(self, digest: Digest) -> bytes | None:  # noqa: ARG002 - the port's word
+        raise NotContainerd(_SILENT)
+
+    async def shortfall(self, need: int) -> str:  # noqa: ARG002 - the port's word
+        return ""
+
 
 class Node:
     """One agent, and how it is started."""
@@ -95,7 +109,10 @@ class Node:
         self._agent = Agent(
             plans=self._plans,
             store=store,
-            pulls=Pulls(store, metrics=metrics, wall=_now),
+            pulls=Pulls(store, store, metrics=metrics, wall=_now),
+            neighbours=Neighbours(store, patience=Patience()),
+            disk=store,
+            sightings=Sightings(metrics=metrics),
             reporter=Reporter(ClusterStatus(statuses, node=name), pauses=Pauses(most=10.0)),
             listed=frozenset({HOST}),
             nonce=secrets.token_hex(8),

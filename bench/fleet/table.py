@@ -36,7 +36,10 @@ def _ms(share: float) -> Callable[[Figures], str]:
 
 
 def _writes(f: Figures) -> str:
-    return f"{(f.end.writes - f.full.writes).total() / max(f.in_window, 1):.2f}"
+    counted = f.end.writes - f.full.writes
+    pulls = max(f.in_window, 1)
+    own = sum(count for what, count in counted.items() if "nodepulls" in what)
+    return f"{own / pulls:.2f}; with all others {counted.total() / pulls:.2f}"
 
 
 def _setup(f: Figures) -> str:
@@ -64,7 +67,8 @@ _ROWS: Sequence[tuple[str, Callable[[Figures], str]]] = (
     ("all planned after the PrePull, s", lambda f: f"{f.plan_s:.1f}"),
     ("of that, controller CPU s", lambda f: f"{f.full.cpu_s['controller'] - f.empty.cpu_s['controller']:.1f}"),
     ("window, s; pulls in it; a second", lambda f: f"{f.end.at - f.full.at:.0f}; {f.in_window:,}; {_rate(f)}"),
-    ("API writes a pull", _writes),
+    ("API writes of NodePulls, a pull", _writes),
+    ("API writes a node, to plan for it", _setup),
     ("watch traffic a pull, all watchers", _traffic),
     ("grant latency p50, ms", _ms(0.5)),
     ("grant latency p99, ms", _ms(0.99)),

@@ -34,16 +34,16 @@ async def pulls(world: Any, image: str = A, *, size: int = 1000, grant: str = "g
     assert world.said(image).phase is Phase.PULLING
 
 
-async def test_a_pull_says_once_that_half_of_it_is_here_and_takes_three_writes(start: StartAgent) -> None:
+async def test_a_long_pull_says_once_that_half_of_it_is_here_and_takes_three_writes(start: StartAgent) -> None:
     world = with_manifest(start())
     world.plan(world.wanted(A))
     await world.settle()
     before = len(world.sink.written)
     await pulls(world)
-    for received in range(0, 1000, 20):
+    for received in range(0, 1000, 8):
         world.downloads.under_way = [layer(received)]
         await world.settle(1)
-    assert (world.said(A).phase, world.said(A).bytes) == (Phase.PULLING, 500)
+    assert (world.said(A).phase, world.said(A).bytes) == (Phase.PULLING, 504)
     world.downloads.under_way = []
     world.runtime.finish(A)
     await world.settle()
@@ -58,7 +58,7 @@ async def test_a_short_pull_takes_two_writes(start: StartAgent) -> None:
     before = len(world.sink.written)
     await pulls(world)
     world.downloads.under_way = [layer(900)]
-    await world.settle(3)
+    await world.settle(50)
     world.runtime.finish(A)
     await world.settle()
     assert len(world.sink.written) - before == 2
