@@ -52,6 +52,9 @@ def fresh() -> str:
         pytest.param({"images": ["a b"]}, "should match", id="a space"),
         pytest.param({"images": ["a\n"]}, "should match", id="a newline"),
         pytest.param({"images": ["$(reboot)"]}, "should match", id="a shell's idea"),
+        pytest.param({"images": ["https://r.io/a"]}, "without https", id="a URL"),
+        pytest.param({"images": ["r.io/a@sha256:12"]}, "with all its digits", id="half a digest"),
+        pytest.param({"images": [f"r.io/a@md5:{'0' * 32}"]}, "a digest is sha256", id="a digest of another kind"),
         pytest.param({"images": [7]}, "must be of type string", id="a number"),
         pytest.param({"images": ["a"], "priority": 2**31}, "priority", id="priority beyond 32 bits"),
         pytest.param({"images": ["a"], "priority": "high"}, "priority", id="priority in words"),
@@ -151,3 +154,20 @@ async def test_kubectl_shows_what_matters(client: KubeClient, api_server: Any) -
 )  # fmt: skip
 def test_kubectl_explains(api_server: Any, path: str, words: str) -> None:
     assert words in " ".join(api_server.kubectl("explain", path).split())
+
+
+def test_the_pages_of_kubectl_explain(api_server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [api_server.kubectl("explain", path) for path in ("nodepull.status", "prepull.spec", "prepull.status")]
+    assert all("<no description>" not in page for page in pages)
+    with capsys.disabled():
+        print("\n" + "\n".join(pages))
+
+
+async def test_a_changed_spec_is_a_new_generation(client: KubeClient) -> None:
+    name = fresh()
+    wanted = PrePull(metadata=Metadata(name=name), spec=PrePullSpec(images=["r.io/a:1"]))
+    made = await client.create(PREPULLS, wanted, namespace="default")
+    spec = {"spec": {"images": ["r.io/b:1"], "nodeSelector": {"a": "b"}, "priority": 5}}
+    changed = await client.merge_patch(PREPULLS, name, spec, namespace="default")
+    assert (made.metadata.generation, changed.metadata.generation) == (1, 2), "nothing is frozen"
+    assert changed.spec == PrePullSpec(images=["r.io/b:1"], node_selector={"a": "b"}, priority=5)
