@@ -24,25 +24,40 @@ log = structlog.get_logger()
 
 STATUS_S = 1.0
 READY = "Ready"
+PROGRESSING = "Progressing"
 _MOST_NAMED = 3
 
 
 def status_of(prepull: PrePull, progress: Progress, *, now: str) -> PrePullStatus:
     """What the status should be; a condition's time moves only when its status does."""
-    status, reason, message = _ready(progress)
-    before = next((c for c in prepull.status.conditions if c.type == READY), None)
-    since = before.last_transition_time if before is not None and before.status == status else now
-    generation = prepull.metadata.generation
-    ready = Condition(
-        type=READY, status=status, reason=reason, message=message,
-        observed_generation=generation, last_transition_time=since,
-    )  # fmt: skip
+    said = {READY: _ready(progress), PROGRESSING: _progressing(progress)}
     return PrePullStatus(
-        observed_generation=generation,
+        observed_generation=prepull.metadata.generation,
         nodes=progress.nodes,
         ready=progress.ready,
-        conditions=[*(c for c in prepull.status.conditions if c.type != READY), ready],
+        conditions=[
+            *(c for c in prepull.status.conditions if c.type not in said),
+            *(_condition(prepull, kind, words, now=now) for kind, words in said.items()),
+        ],
     )
+
+
+def _condition(prepull: PrePull, kind: str, words: tuple[str, str, str], *, now: str) -> Condition:
+    status, reason, message = words
+    before = next((c for c in prepull.status.conditions if c.type == kind), None)
+    since = before.last_transition_time if before is not None and before.status == status else now
+    return Condition(
+        type=kind, status=status, reason=reason, message=message,
+        observed_generation=prepull.metadata.generation, last_transition_time=since,
+    )  # fmt: skip
+
+
+def _progressing(progress: Progress) -> tuple[str, str, str]:
+    """Whether there is anything left to do, status, reason and message."""
+    left = progress.nodes - progress.ready
+    if left > 0:
+        return "True", "Pulling", f"{left} of {progress.nodes} nodes still lack images"
+    return "False", "Complete", "no node lacks an image that can be pulled"
 
 
 def _ready(progress: Progress) -> tuple[str, str, str]:

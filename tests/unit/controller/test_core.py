@@ -16,7 +16,7 @@ OTHER = f"{HOST}/other:1"
 
 
 def condition(prepull: dict[str, Any]) -> tuple[str, str]:
-    [ready] = prepull["status"]["conditions"]
+    ready, _ = prepull["status"]["conditions"]
     return ready["status"], ready["reason"]
 
 

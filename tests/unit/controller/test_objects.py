@@ -149,7 +149,8 @@ def test_a_prepull_says_how_far_it_is(progress: Progress, status: str, reason: s
     prepull = msgspec.convert({"metadata": {"generation": 4}}, PrePull)
     told = status_of(prepull, progress, now="2026-01-01T00:00:00Z")
     assert (told.nodes, told.ready, told.observed_generation) == (progress.nodes, progress.ready, 4)
-    [ready] = told.conditions
+    ready, progressing = told.conditions
+    assert (progressing.type, progressing.status) == ("Progressing", "True" if told.ready < told.nodes else "False")
     assert (ready.type, ready.status, ready.reason, ready.message) == ("Ready", status, reason, message)
     assert (ready.observed_generation, ready.last_transition_time) == (4, "2026-01-01T00:00:00Z")
 
@@ -162,6 +163,6 @@ def test_a_condition_keeps_its_time_while_its_status_stays_and_others_stay_as_th
     prepull = msgspec.convert({"status": {"conditions": conditions}}, PrePull)
     same = status_of(prepull, Progress(3, 1, ()), now="2026-01-01T00:00:00Z")
     other = status_of(prepull, Progress(3, 3, ()), now="2026-01-01T00:00:00Z")
-    assert [c.type for c in same.conditions] == ["Mine", "Ready"]
+    assert [c.type for c in same.conditions] == ["Mine", "Ready", "Progressing"]
     assert same.conditions[1].last_transition_time == "2025-01-01T00:00:00Z"
     assert other.conditions[1].last_transition_time == "2026-01-01T00:00:00Z"
