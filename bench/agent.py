@@ -73,10 +73,9 @@ async def _run(*, idle_s: float, size: int) -> Figures:
             },
             plural="nodepulls",
         )  # fmt: skip
-        await asyncio.to_thread(api.kubeconfig, folder / "kubeconfig")
         await asyncio.to_thread((folder / "config.yaml").write_text, CONFIG)
         replica.put("app", build_image(layers=LAYERS, layer_bytes=size // LAYERS), tag="1")
-        child = await _started(stack, folder, runtime.socket)
+        child = await _started(stack, folder, runtime.socket, api.url)
         await asyncio.sleep(SETTLE_S)
         before = child.cpu_s() or 0.0
         await asyncio.sleep(idle_s)
@@ -87,10 +86,10 @@ async def _run(*, idle_s: float, size: int) -> Figures:
     return figures
 
 
-async def _started(stack: AsyncExitStack, folder: Path, socket: str) -> Child:
+async def _started(stack: AsyncExitStack, folder: Path, socket: str, url: str) -> Child:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agent", "--config", folder / "config.yaml", "--node", "node-1",
-        "--kubeconfig", folder / "kubeconfig", "--cri-socket", socket,
+        sys.executable, "-m", "bench.agent_alone", url, "--config", folder / "config.yaml", "--node", "node-1",
+        "--cri-socket", socket,
         cwd=ROOT, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
 
