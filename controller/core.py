@@ -24,6 +24,7 @@ from controller.derive import Derived, MalformedObject, controller_of, derive, i
 from controller.granted import START_S, THROTTLED, Cost
 from controller.grants import Grants
 from controller.heavy import Heavy
+from controller.images.checks import LOOK
 from controller.mirror import Mirror
 from controller.nodepulls import NodePulls, desired
 from controller.nodes.standing import Standing
@@ -45,6 +46,7 @@ log = structlog.get_logger()
 _NODEPULL_WRITERS = 16
 """NodePulls written at once: twelve new nodes hear of their images within one round trip."""
 _PREPULL_WRITERS = 4
+_LOOK_AGAIN_S = 0.5
 _PORTION = 100
 """Nodes whose changed wants are taken in before others are heard: one ask may be of thousands."""
 
@@ -201,6 +203,10 @@ class Controller:
     def asking(self, host: str, requests: int) -> None:
         self._own.pay(host, requests)
         self._budgets[host].charge(requests, self._clock())
+
+    def room_s(self, host: str) -> float:
+        """Seconds until a look that nobody waits for takes nothing from pulls, or may ask again whether it does."""
+        return _LOOK_AGAIN_S if self._grants.waits(host) else self.wait_to_ask(host, LOOK)
 
     def pause(self, host: str, seconds: float) -> None:
         self._budgets[host].pause(seconds, self._clock())

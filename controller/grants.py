@@ -185,6 +185,10 @@ class Grants:
             moments.append(self._timers[0][0])
         return min(moments, default=math.inf)
 
+    def waits(self, host: str) -> bool:
+        """Whether a pull from this registry could begin but for the budget."""
+        return len(self._waiting[host]) > 0
+
     def take_ended(self) -> list[Ended]:
         """Grants that ended since the last call."""
         ended, self._ended = self._ended, []

@@ -94,7 +94,7 @@ def rooms(desk: Desk) -> list[Room]:
     """All that a leader does."""
     copies = desk.copies
     keys, pulls, sources = _keys(desk), _pulls(desk), _sources(copies)
-    images = _images(desk, sources)
+    images = _images(desk, sources, pulls)
     owners = OwnerMirror(copies.holds.replicasets, copies.pulls.workloads)
     startup = _startup(desk, pulls)
     kept, asked, modes = _policies(desk), _webhooks(desk), _modes(desk)
@@ -215,13 +215,14 @@ def _sources(copies: Copies) -> Sources:
     )
 
 
-def _images(desk: Desk, sources: Sources) -> Images:
+def _images(desk: Desk, sources: Sources, pulls: Controller) -> Images:
     return Images(
         desk.client,
         sources,
         surveyor=desk.checker,
         registries=desk.checker.registries,
         limits={registry.host: registry.limits for registry in desk.config.registries},
+        pulls=pulls,
         metrics=desk.metrics,
         wall=desk.wall,
         clock=asyncio.get_running_loop().time,

@@ -1,8 +1,9 @@
 """Questions to every replica about every image in use, at a pace that leaves most of the limits to others.
 
 One line for each registry, `AT_ONCE` questions at a time, and no more requests a second than `SHARE` of what the
-configuration allows. A replica that asks for a pause, or whose circuit is open, is left alone. What others asked
-(about held Pods' images) is taken in, and not asked again.
+configuration allows; pulls that wait for their registry go first, and a look is paid for out of their budget. A
+replica that asks for a pause, or whose circuit is open, is left alone. What others asked (about held Pods' images) is
+taken in, and not asked again.
 """
 
 import asyncio
@@ -23,6 +24,10 @@ AT_ONCE = 4
 CHECK_S = 30.0
 SHARE = 0.5
 """Of `limits`, for all that nobody waits for."""
+LOOK = 16
+"""Requests that a look takes as a rule: a manifest, a config and some layers."""
+_GIVES_WAY_S = 60.0
+"""So long a look waits for pulls."""
 _SOON_S = 0.1
 _FOR_A_TAG = 2
 """Requests that resolve it, at home and there."""
@@ -37,6 +42,18 @@ class Surveyor(Protocol):
     async def survey(
         self, reference: ImageReference, replicas: Sequence[Replica], *, deadline: float, fresh: bool = False
     ) -> Sequence[ReplicaFinding]: ...
+
+
+class Pulls(Protocol):
+    """Who grants pulls from the registries; see `controller.core.Controller`."""
+
+    def room_s(self, host: str) -> float:
+        """Seconds until a look takes nothing from pulls."""
+        ...
+
+    def asking(self, host: str, requests: int) -> None:
+        """So many requests are about to be sent."""
+        ...
 
 
 class Pacer:
@@ -67,12 +84,14 @@ class Checks:
         registries: Mapping[str, RegistryReplicas],
         *,
         limits: Mapping[str, LimitsConfig],
+        pulls: Pulls,
         found: OnAnswers,
         clock: Callable[[], float],
         chance: random.Random,
     ) -> None:
         self._surveyor = surveyor
         self._registries = registries
+        self._pulls = pulls
         self._found = found
         self._clock = clock
         self._chance = chance
@@ -186,6 +205,10 @@ class Checks:
     async def _turn(self, host: str, *, urgent: bool) -> None:
         while (wait_s := self._pacers[host].wait_s(urgent=urgent)) > 0:  # noqa: ASYNC110  others may go ahead
             await asyncio.sleep(min(max(wait_s, _LEAST_WAIT_S), _MOST_WAIT_S))
+        until = self._clock() + _GIVES_WAY_S
+        while not urgent and (room_s := self._pulls.room_s(host)) > 0 and self._clock() < until:  # noqa: ASYNC110  as above
+            await asyncio.sleep(min(max(room_s, _LEAST_WAIT_S), _GIVES_WAY_S))
+        self._pulls.asking(host, LOOK)
 
     def _due(self, name: str, registry: RegistryReplicas) -> list[Replica]:
         now = self._clock()

@@ -15,7 +15,7 @@ from typing import Any, Never, TypeVar
 
 import structlog
 
-from controller.images.checks import Checks, Surveyor
+from controller.images.checks import Checks, Pulls, Surveyor
 from controller.images.inventory import Inventory, Use
 from controller.images.naming import Image, image_in
 from controller.images.objects import Objects
@@ -72,6 +72,7 @@ class Images:
         surveyor: Surveyor,
         registries: Mapping[str, RegistryReplicas],
         limits: Mapping[str, LimitsConfig],
+        pulls: Pulls,
         metrics: Metrics,
         wall: Callable[[], datetime],
         clock: Callable[[], float],
@@ -84,7 +85,9 @@ class Images:
         self._wall = wall
         self._uses = Uses(registries)
         self._inventory = Inventory()
-        self._checks = Checks(surveyor, registries, limits=limits, found=self._answered, clock=clock, chance=chance)
+        self._checks = Checks(
+            surveyor, registries, limits=limits, pulls=pulls, found=self._answered, clock=clock, chance=chance
+        )
         self._objects = Objects(
             client, observed=self._observed.objects, inventory=self._inventory, registries=registries,
             metrics=metrics, wall=wall, chance=chance,

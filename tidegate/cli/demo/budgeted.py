@@ -100,6 +100,7 @@ def _config(endpoint: str) -> dict[str, Any]:
             {
                 "host": HOST,
                 "replicas": {"westeurope": {"endpoint": endpoint}},
+                "limits": {"requestsPerSecond": REQUESTS_PER_SECOND, "burst": BURST},
                 "pulls": {
                     "inFlight": FIXED_BOUND,
                     "requestsPerSecond": REQUESTS_PER_SECOND,

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from controller.images import pace
-from controller.images.checks import AT_ONCE, Checks
+from controller.images.checks import AT_ONCE, LOOK, Checks
 from controller.images.naming import Image, image_of
 from tidegate.config.registries import LimitsConfig, ReplicaConfig
 from tidegate.findings import Finding, ReplicaFinding
@@ -64,6 +64,9 @@ class World:
     busy: int = 0
     busiest: int = 0
     replicas: dict[str, Told] = field(default_factory=dict)
+    pulls_until: float = 0.0
+    """So long pulls wait for the registry."""
+    paid: list[tuple[str, int]] = field(default_factory=list)
 
     async def survey(
         self, reference: ImageReference, replicas: Sequence[Replica], *, deadline: float, fresh: bool = False
@@ -84,6 +87,13 @@ class World:
     def found(self, image: Image, answers: Sequence[ReplicaFinding]) -> None:
         self.heard += [(image.reference.path, answer.replica, answer.finding) for answer in answers]
 
+    def room_s(self, host: str) -> float:
+        assert host == HOST
+        return 0.5 if asyncio.get_running_loop().time() < self.pulls_until else 0.0
+
+    def asking(self, host: str, requests: int) -> None:
+        self.paid.append((host, requests))
+
     def times(self, replica: str, path: str = "app") -> list[float]:
         return [at for at, name, repository, _ in self.asked if (name, repository) == (replica, path)]
 
@@ -99,7 +109,7 @@ class World:
             self.replicas[name] = Told(client, circuit=Circuit(now=now), metrics=metrics, now=now)
         registry = RegistryReplicas(HOST, home=self.replicas["home"], local=(self.replicas["west"],), failover=())
         checks = Checks(
-            self, {HOST: registry}, limits={HOST: limits}, found=self.found, clock=now,
+            self, {HOST: registry}, limits={HOST: limits}, pulls=self, found=self.found, clock=now,
             chance=random.Random(0),  # noqa: S311  repeatable jitter
         )  # fmt: skip
         tasks = [asyncio.create_task(loop()) for loop in checks.loops().values()]
@@ -266,3 +276,13 @@ async def test_a_tag_that_home_cannot_name_keeps_all_waiting_alike() -> None:
         await asyncio.sleep(600)
         assert set(world.heard) == {("app", "home", Finding.ABSENT)}
         assert len(world.times("west")) < 20
+
+
+@pytest.mark.parametrize("pulls_s, begins_s", [(20.0, 20.0), (3600.0, 60.0)], ids=["pulls first", "but not for ever"])
+async def test_pulls_that_wait_go_first(pulls_s: float, begins_s: float) -> None:
+    world = World({}, pulls_until=pulls_s)
+    async with world.checked() as checks:
+        checks.want(image("app"))
+        await asyncio.sleep(120)
+    assert begins_s <= world.times("west")[0] <= begins_s + 1
+    assert world.paid[0] == (HOST, LOOK)

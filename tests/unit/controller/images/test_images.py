@@ -30,6 +30,15 @@ APP = f"{HOST}/app@{DIGEST}"
 LACKING = Missing(blobs=3, of_blobs=12, bytes=7)
 
 
+class NoPulls:
+    def room_s(self, host: str) -> float:
+        assert host == HOST
+        return 0.0
+
+    def asking(self, host: str, requests: int) -> None:
+        assert (host, requests > 0) == (HOST, True)
+
+
 @dataclass
 class Cluster:
     api: ApiServerDouble
@@ -120,7 +129,7 @@ class Cluster:
             await sources.synced()
             images = Images(
                 self.client, sources, surveyor=self, registries={HOST: self._registry()},
-                limits={HOST: LimitsConfig()}, metrics=self.metrics, wall=self.wall,
+                limits={HOST: LimitsConfig()}, pulls=NoPulls(), metrics=self.metrics, wall=self.wall,
                 clock=asyncio.get_running_loop().time, chance=random.Random(0),  # noqa: S311  repeatable jitter
             )  # fmt: skip
             images.start()
