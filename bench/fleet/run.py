@@ -22,6 +22,8 @@ from tidegate.testing.ports import free_port
 from tidegate.testing.registry import RegistryDouble
 
 _FAMILIES = ("apiserver_request_total", "apiserver_watch_events_total", "apiserver_watch_events_sizes_sum")
+_RUN_S = 600.0
+"""For one size, all in all."""
 _OPEN_S = 300.0
 _PLAN_S = 420.0
 _LOOK_S = 0.5
@@ -79,7 +81,11 @@ async def measure(size: Size, folder: Path) -> Figures:
     try:
         await asyncio.to_thread(server.start)
         await asyncio.to_thread(server.define)
-        async with RegistryDouble() as registry, KubeClient(from_kubeconfig(server.kubeconfig)) as client:
+        async with (
+            asyncio.timeout(_RUN_S),
+            RegistryDouble() as registry,
+            KubeClient(from_kubeconfig(server.kubeconfig)) as client,
+        ):
             return await _Run(size, folder, server, registry, client).all()
     finally:
         server.stop()
