@@ -87,8 +87,11 @@ class Cluster:
         return "\n".join(parts)
 
 
-def run(command: list[str], *, text: str = "", timeout_s: float = 60) -> Ran:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
+def run(command: list[str], *, text: str = "", timeout_s: float = 60, **environment: str) -> Ran:
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
