@@ -11,7 +11,7 @@ from typing import Never
 
 import structlog
 
-from tidegate.kube.shapes import RegistryAddresses
+from tidegate.kube.own import RegistryAddresses
 from tidegate.registry.dns.lookup import Lookup
 
 log = structlog.get_logger()

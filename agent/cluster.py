@@ -9,9 +9,9 @@ from agent.plan import as_patch
 from agent.ports import NotReported, PlanGone
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import KubeError, NotFound
+from tidegate.kube.own import NodePull, NodePullStatus
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import NODEPULLS, NODES
-from tidegate.kube.shapes import NodePull, NodePullStatus
 
 log = structlog.get_logger()
 

@@ -23,7 +23,7 @@ from cachetools import TTLCache
 
 from tidegate.config import Config
 from tidegate.cri import Credential, PullError
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 from tidegate.reference import ImageReference, InvalidReference
 from tidegate.registry.auth import source as registry
 

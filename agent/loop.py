@@ -29,7 +29,7 @@ from agent.report import Report, Reporter
 from agent.room import need
 from agent.sightings import Sightings
 from tidegate.cri import CriError, registered
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, NodePull, Phase, Reason
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePull, Phase, Reason
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from typing import Any
 from agent.ports import Downloads
 from agent.progress import Movement, Progress
 from tidegate.cri import CriError, Download
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 from tidegate.reference import Digest, ImageReference, InvalidReference, parse_digest
 
 _DEEPEST = 4

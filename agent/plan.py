@@ -13,15 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.kube.shapes import (
-    Grant,
-    NodeImage,
-    NodeImageStatus,
-    NodePullStatus,
-    Phase,
-    Reason,
-    RegistryAddresses,
-)
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePullStatus, Phase, Reason, RegistryAddresses
 from tidegate.reference import ImageReference, InvalidReference
 
 MOST_SECONDS = 86_400.0

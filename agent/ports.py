@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from tidegate.cri import Download, ImageEvent
-from tidegate.kube.shapes import NodePull, NodePullStatus
+from tidegate.kube.own import NodePull, NodePullStatus
 from tidegate.reference import Digest
 
 

@@ -13,7 +13,7 @@ from agent.observed import Observed, Patience, Stop
 from agent.plan import MOST_SECONDS
 from agent.ports import Downloads, ImageStore
 from tidegate.cri import CriError, PullError
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, Phase, Reason
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, Phase, Reason
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ import msgspec
 import structlog
 
 from agent.ports import NotReported, PlanGone, StatusSink
+from tidegate.kube.own import NodePullStatus
 from tidegate.kube.reflector import Pauses
-from tidegate.kube.shapes import NodePullStatus
 
 log = structlog.get_logger()
 

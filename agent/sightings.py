@@ -5,7 +5,7 @@ import structlog
 
 from agent.collected import MOST, Losses
 from agent.plan import registry_of
-from tidegate.kube.shapes import NodeImage, NodeImageStatus, Phase, Reason
+from tidegate.kube.own import NodeImage, NodeImageStatus, Phase, Reason
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()

@@ -22,7 +22,7 @@ from controller.budget import Budget, Limits
 from controller.granted import Cost, Granted
 from controller.grants import Grants
 from controller.plan import Want
-from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
+from tidegate.kube.own import NodeImageStatus, Phase, Reason
 
 HOST = "registry.test"
 IMAGE = f"{HOST}/model:1"

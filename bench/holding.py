@@ -22,7 +22,7 @@ if __name__ == "__main__":
 import yaml
 
 from bench.processes import Child, Cores, pin, running
-from tidegate.kube.shapes import REPLICA_GATE
+from tidegate.kube.own import REPLICA_GATE
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.images import build_image
 from tidegate.testing.ports import free_port

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from controller.granted import LATE_S, MOST_S, START_S, Granted
 from controller.plan import host_of
-from tidegate.kube.shapes import Grant, NodeImageStatus, NodePull, Phase
+from tidegate.kube.own import Grant, NodeImageStatus, NodePull, Phase
 
 RECENT_S = 60.0
 """Requests granted longer ago than this have long flowed back into any bucket."""

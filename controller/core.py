@@ -36,9 +36,10 @@ from controller.prepulls import STATUS_S, PrePulls
 from controller.workqueue import WorkQueue
 from tidegate.findings import FAILURES, Finding
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import NodeImageStatus, NodePull, NodePullSpec, Phase, PrePull
 from tidegate.kube.reflector import OnChange, Reflector
 from tidegate.kube.resources import JOBS, Resource
-from tidegate.kube.shapes import Node, NodeImageStatus, NodePull, NodePullSpec, Phase, PrePull, Workload
+from tidegate.kube.shapes import Node, Workload
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()

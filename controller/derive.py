@@ -17,8 +17,9 @@ import msgspec
 
 from controller.placement import Demands, of_workload
 from controller.plan import host_of
+from tidegate.kube.own import HOLD, PRE_PULL_ANNOTATION, PrePull, PrePullSpec
 from tidegate.kube.resources import CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, STATEFULSETS, Resource
-from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION, OwnerReference, PrePull, PrePullSpec, ReplicaSet, Workload
+from tidegate.kube.shapes import OwnerReference, ReplicaSet, Workload
 from tidegate.workload import MalformedObject, placement, view
 
 KINDS: tuple[Resource[Workload], ...] = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, CRONJOBS, JOBS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 
 _BACK_OFF: Mapping[Reason, tuple[float, float]] = {
     Reason.NOT_FOUND: (30.0, 600.0),

@@ -29,7 +29,7 @@ from controller.mirrored import Mirrored
 from controller.plan import Want
 from controller.records import OVERDUE_S, Node, Record
 from controller.waiting import Waiting
-from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
+from tidegate.kube.own import NodeImageStatus, Phase, Reason
 
 GONE_S = 30.0
 """A deleted Node's agent, if it lives at all, has heard of it by then and let go."""

@@ -18,8 +18,9 @@ import structlog
 from controller.keeping import kept
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
+from tidegate.kube.own import DECISION_SECRET
 from tidegate.kube.resources import SECRETS
-from tidegate.kube.shapes import DECISION_SECRET, Metadata, Secret
+from tidegate.kube.shapes import Metadata, Secret
 
 log = structlog.get_logger()
 

@@ -16,9 +16,10 @@ from controller.granted import Cost, Granted
 from controller.plan import Want
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
+from tidegate.kube.own import Grant, NodeImage, NodePull, NodePullSpec, Phase
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import NODEPULLS, NODES
-from tidegate.kube.shapes import Grant, Metadata, NodeImage, NodePull, NodePullSpec, OwnerReference, Phase
+from tidegate.kube.shapes import Metadata, OwnerReference
 
 log = structlog.get_logger()
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tidegate.kube.shapes import GROUP, Node, Shape, Taint, Toleration
+from tidegate.kube.own import GROUP
+from tidegate.kube.shapes import Node, Shape, Taint, Toleration
 from tidegate.workload import Placement
 
 STARTUP_TAINTS = (

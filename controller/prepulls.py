@@ -15,9 +15,10 @@ from controller.derive import Derived, controller_of, is_derived
 from controller.plan import Progress
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
+from tidegate.kube.own import PrePull, PrePullStatus
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import PREPULLS
-from tidegate.kube.shapes import Condition, Metadata, PrePull, PrePullStatus
+from tidegate.kube.shapes import Condition, Metadata
 from tidegate.kube.times import timestamp
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ none; its name is a hash of these, so that whoever has a reference finds its obj
 from collections.abc import Mapping
 from hashlib import sha256
 
-from tidegate.kube.shapes import ImageAvailability, ImageAvailabilitySpec
+from tidegate.kube.own import ImageAvailability, ImageAvailabilitySpec
 from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import DEFAULT_TAG, ImageReference
 

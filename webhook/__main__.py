@@ -24,9 +24,9 @@ from tidegate import __version__
 from tidegate.config import Config, ConfigError, load
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, ConnectionConfigError
+from tidegate.kube.own import DECISION_SECRET
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import IMAGEAVAILABILITIES, NAMESPACES, NODE_METADATA, SECRETS
-from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.metrics import Metrics
 from tidegate.process import calls, files, logs
 from tidegate.process.cluster import connection, has_service_account

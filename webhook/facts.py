@@ -16,8 +16,8 @@ from tidegate.availability import name_of, spec_of, where_they_run
 from tidegate.completeness import MemorySettings
 from tidegate.completeness.memory import ImageKey, PresenceKey
 from tidegate.findings import FAILURES, Finding, ImageFinding
+from tidegate.kube.own import ImageAvailability, ReplicaAvailability
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.shapes import ImageAvailability, ReplicaAvailability
 from tidegate.kube.times import moment_of
 from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import ImageReference

@@ -12,7 +12,7 @@ from functools import lru_cache
 from cachetools import TTLCache
 
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
-from tidegate.kube.shapes import REPLICA_GATE
+from tidegate.kube.own import REPLICA_GATE
 from tidegate.policy import (
     EFFECTIVE_MODE_LABEL,
     NAME_LABEL,

@@ -3,8 +3,9 @@
 from types import MappingProxyType
 
 from tidegate.decisions import Keys, usable
+from tidegate.kube.own import DECISION_SECRET
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.shapes import DECISION_SECRET, Secret
+from tidegate.kube.shapes import Secret
 
 _NONE: Keys = MappingProxyType({})
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from tidegate.decisions import ANNOTATION
 from tidegate.findings import Finding, ImageFinding, Mode
-from tidegate.kube.shapes import PRE_PULL_GATE, REPLICA_GATE
+from tidegate.kube.own import PRE_PULL_GATE, REPLICA_GATE
 from tidegate.policy import Decision, decided
 from tidegate.registry.errors import evidence
 from tidegate.workload import MalformedObject, WorkloadView

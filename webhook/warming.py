@@ -6,7 +6,7 @@ leave out the namespaces that nobody is asked about.
 
 from collections.abc import Mapping
 
-from tidegate.kube.shapes import HOLD, PRE_PULL_ANNOTATION
+from tidegate.kube.own import HOLD, PRE_PULL_ANNOTATION
 from tidegate.policy import breaks_glass
 from tidegate.workload import WorkloadView
 from webhook.review import Review

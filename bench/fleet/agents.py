@@ -34,8 +34,8 @@ from bench.fleet.world import HOST, node_name
 from tidegate.cri import Download, NotContainerd
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import Connection, from_kubeconfig
+from tidegate.kube.own import NodePull
 from tidegate.kube.reflector import Pauses
-from tidegate.kube.shapes import NodePull
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tidegate.kube.own import REPLICA_GATE
 from tidegate.kube.resources import key
-from tidegate.kube.shapes import REPLICA_GATE, ObjectReference, OwnerReference, Pod, Workload
+from tidegate.kube.shapes import ObjectReference, OwnerReference, Pod, Workload
 from tidegate.kube.times import moment_of
 from tidegate.policy import exempt_reason
 from tidegate.pull_secrets import wearer_of

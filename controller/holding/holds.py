@@ -28,9 +28,10 @@ from controller.workqueue import Again, WorkQueue
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound
+from tidegate.kube.own import ImageAvailability
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import PODS
-from tidegate.kube.shapes import ImageAvailability, Namespace, Pod, Workload
+from tidegate.kube.shapes import Namespace, Pod, Workload
 from tidegate.metrics import Metrics
 from tidegate.pull_secrets import Wearer
 from tidegate.reference import ImageReference

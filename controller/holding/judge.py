@@ -7,7 +7,7 @@ from types import MappingProxyType
 from controller.holding.gates import Held
 from tidegate.availability import name_of, spec_of, where_they_run
 from tidegate.findings import Finding, ImageFinding, Mode
-from tidegate.kube.shapes import ImageAvailability
+from tidegate.kube.own import ImageAvailability
 from tidegate.policy import NAME_LABEL, Decision, Policy, Runs, Settings, Subject, decide, mode_of, static_finding
 from tidegate.policy.listing import listed_as
 from tidegate.reference import ImageReference, InvalidReference, try_parse

@@ -16,7 +16,7 @@ from controller.images.pace import LEAST_GAP_S, Asked, after, at_start, heard, s
 from controller.workqueue import Again, WorkQueue
 from tidegate.config.registries import LimitsConfig
 from tidegate.findings import Finding, ReplicaFinding
-from tidegate.kube.shapes import ReplicaAvailability
+from tidegate.kube.own import ReplicaAvailability
 from tidegate.reference import DEFAULT_TAG, ImageReference
 from tidegate.replicas import RegistryReplicas, Replica
 

@@ -25,9 +25,10 @@ from controller.images.uses import Uses
 from tidegate.config.registries import LimitsConfig
 from tidegate.findings import ImageFinding, ReplicaFinding
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import ImageAvailability, PrePull
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import HasMetadata, Resource
-from tidegate.kube.shapes import ImageAvailability, Pod, PrePull, Workload
+from tidegate.kube.shapes import Pod, Workload
 from tidegate.metrics import Metrics
 from tidegate.reference import ImageReference
 from tidegate.replicas import RegistryReplicas

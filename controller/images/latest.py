@@ -5,7 +5,7 @@ Without it, whatever follows a write within milliseconds is computed from what w
 
 from collections.abc import Mapping
 
-from tidegate.kube.shapes import ImageAvailability
+from tidegate.kube.own import ImageAvailability
 
 
 class Latest:

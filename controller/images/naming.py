@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tidegate.availability import name_of, spec_of
-from tidegate.kube.shapes import ImageAvailabilitySpec
+from tidegate.kube.own import ImageAvailabilitySpec
 from tidegate.policy.listing import listed_as
 from tidegate.reference import Digest, ImageReference, InvalidReference
 

@@ -19,9 +19,10 @@ from controller.workqueue import WorkQueue
 from tidegate.findings import ReplicaFinding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, NotFound
+from tidegate.kube.own import ImageAvailability, ReplicaAvailability
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import IMAGEAVAILABILITIES
-from tidegate.kube.shapes import ImageAvailability, Metadata, ReplicaAvailability
+from tidegate.kube.shapes import Metadata
 from tidegate.kube.times import moment_of
 from tidegate.metrics import Metrics
 from tidegate.replicas import RegistryReplicas

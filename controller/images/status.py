@@ -15,7 +15,7 @@ import msgspec
 
 from controller.images.inventory import Count
 from tidegate.findings import FAILURES, Finding, ReplicaFinding
-from tidegate.kube.shapes import ImageAvailabilityStatus, MissingParts, NamespaceUse, ReplicaAvailability
+from tidegate.kube.own import ImageAvailabilityStatus, MissingParts, NamespaceUse, ReplicaAvailability
 from tidegate.kube.times import moment_of, timestamp
 
 UNUSED = timedelta(days=1)

@@ -9,8 +9,9 @@ import structlog
 from controller.images.inventory import Use
 from controller.images.naming import Image, image_of
 from controller.images.pods import PlacedPod, PodImages
+from tidegate.kube.own import PrePull
 from tidegate.kube.resources import Resource
-from tidegate.kube.shapes import Pod, PrePull, Workload
+from tidegate.kube.shapes import Pod, Workload
 from tidegate.workload import MalformedObject, view
 
 log = structlog.get_logger()

@@ -7,7 +7,8 @@ a node that works. False is said only of nodes that have not begun.
 from typing import Any
 
 from controller.nodes.standing import Because
-from tidegate.kube.shapes import GROUP, Condition, Node
+from tidegate.kube.own import GROUP
+from tidegate.kube.shapes import Condition, Node
 
 IMAGES_PRESENT = f"{GROUP}/ImagesPresent"
 

@@ -23,8 +23,9 @@ from controller.nodes.deadlines import Deadlines, age_s
 from controller.nodes.standing import Because, Standing, State, may_begin, state_of
 from controller.workqueue import Again, WorkQueue
 from tidegate.kube.errors import NotFound
+from tidegate.kube.own import NodePull
 from tidegate.kube.resources import NODES, HasMetadata, Resource
-from tidegate.kube.shapes import Node, NodePull, ObjectReference
+from tidegate.kube.shapes import Node, ObjectReference
 from tidegate.kube.times import timestamp
 from tidegate.metrics import Metrics
 

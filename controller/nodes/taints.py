@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from tidegate.kube.shapes import GROUP, Taint
+from tidegate.kube.own import GROUP
+from tidegate.kube.shapes import Taint
 
 STARTUP_TAINT = f"{GROUP}/not-ready"
 AUTOSCALERS_TAINT = "startup-taint.cluster-autoscaler.kubernetes.io/tidegate-not-ready"

@@ -28,9 +28,10 @@ from tidegate.availability import name_of, spec_of
 from tidegate.findings import Mode
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound
+from tidegate.kube.own import RETRIED_ANNOTATION, ImageAvailability
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import Resource
-from tidegate.kube.shapes import RETRIED_ANNOTATION, ImageAvailability, Namespace, ReplicaSet, Workload
+from tidegate.kube.shapes import Namespace, ReplicaSet, Workload
 from tidegate.kube.times import timestamp
 from tidegate.workload import MalformedObject, view
 

@@ -19,8 +19,8 @@ from controller.pullsecrets.claims import MOST_TOKEN, Asker, NoAgent, NoToken
 from controller.pullsecrets.grants import has_live_grant
 from controller.pullsecrets.pace import Pace
 from tidegate.kube.errors import KubeError
+from tidegate.kube.own import NodePull
 from tidegate.kube.reflector import Reflector
-from tidegate.kube.shapes import NodePull
 from tidegate.registry.auth.credentials import UserPassword
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ and the seconds that it may take.
 import math
 from datetime import datetime, timedelta
 
-from tidegate.kube.shapes import Grant, NodePull, Phase
+from tidegate.kube.own import Grant, NodePull, Phase
 
 _LONGEST_S = 86_400.0
 _ANSWERS = frozenset({Phase.PRESENT, Phase.FAILED, Phase.SKIPPED})

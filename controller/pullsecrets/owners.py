@@ -15,8 +15,9 @@ from controller.mirror import Mirror
 from controller.placement import Demands, facts, fits, of_workload
 from tidegate.config import Config
 from tidegate.config.registries import RegistryConfig
+from tidegate.kube.own import PrePull
 from tidegate.kube.resources import Resource
-from tidegate.kube.shapes import PrePull, Workload
+from tidegate.kube.shapes import Workload
 from tidegate.pull_secrets import Wearer, wearer_of
 from tidegate.reference import ImageReference, InvalidReference
 from tidegate.registry.auth.credentials import UserPassword

@@ -12,7 +12,7 @@ from controller.placement import NodeFacts
 from controller.plan import Ask, Plan
 from controller.warm.pods import Waiting
 from controller.warm.standing import LATE_S, Outcome, Standing, is_hopeless, is_unheard, present, stand
-from tidegate.kube.shapes import NodePull, PrePull
+from tidegate.kube.own import NodePull, PrePull
 
 UNASKED_S = 5.0
 """A new template's PrePull is written a moment after its first Pods: what none asks for is waited for so long."""

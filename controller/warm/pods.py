@@ -10,16 +10,9 @@ import msgspec
 
 from controller.placement import Demands, of_workload
 from controller.plan import host_of
+from tidegate.kube.own import HOLD, PRE_PULL_ANNOTATION, PRE_PULL_GATE, REPLICA_GATE
 from tidegate.kube.resources import key
-from tidegate.kube.shapes import (
-    HOLD,
-    PRE_PULL_ANNOTATION,
-    PRE_PULL_GATE,
-    REPLICA_GATE,
-    ObjectReference,
-    OwnerReference,
-    Pod,
-)
+from tidegate.kube.shapes import ObjectReference, OwnerReference, Pod
 from tidegate.kube.times import moment_of
 from tidegate.workload import ANYWHERE, MalformedObject, placement, view
 

@@ -14,7 +14,8 @@ from enum import Enum, auto
 
 from controller.holding.words import counted
 from controller.plan import Places
-from tidegate.kube.shapes import NodeImageStatus, NodePull, Phase, ReplicaSet, Workload
+from tidegate.kube.own import NodeImageStatus, NodePull, Phase
+from tidegate.kube.shapes import ReplicaSet, Workload
 from tidegate.kube.times import moment_of
 
 LATE_S = 60.0

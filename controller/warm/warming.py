@@ -34,20 +34,10 @@ from controller.warm.standing import Outcome, Standing, at_once
 from controller.workqueue import Again, WorkQueue
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import Invalid, NotFound
+from tidegate.kube.own import HOLD, PRE_PULL_ANNOTATION, NodePull, PrePull
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import PODS, REPLICASETS, Resource
-from tidegate.kube.shapes import (
-    HOLD,
-    PRE_PULL_ANNOTATION,
-    Namespace,
-    Node,
-    NodePull,
-    ObjectReference,
-    Pod,
-    PrePull,
-    ReplicaSet,
-    Workload,
-)
+from tidegate.kube.shapes import Namespace, Node, ObjectReference, Pod, ReplicaSet, Workload
 from tidegate.policy import breaks_glass
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ import re
 import grpc
 
 from tidegate.findings import DETAIL_LIMIT
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 
 _HEAD = 96
 """Characters kept of a long text's beginning; the rest of what fits is its end, where the cause stands."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from tidegate.kube import shapes
+from tidegate.kube import own, shapes
 
 
 class Identifies(Protocol):
@@ -112,8 +112,8 @@ MUTATING_WEBHOOKS = Resource(
     _ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False,
     shapes.WebhookConfiguration,
 )  # fmt: skip
-PREPULLS = Resource(shapes.GROUP, shapes.VERSION, "prepulls", "PrePull", True, shapes.PrePull)
-NODEPULLS = Resource(shapes.GROUP, shapes.VERSION, "nodepulls", "NodePull", False, shapes.NodePull)
+PREPULLS = Resource(own.GROUP, own.VERSION, "prepulls", "PrePull", True, own.PrePull)
+NODEPULLS = Resource(own.GROUP, own.VERSION, "nodepulls", "NodePull", False, own.NodePull)
 IMAGEAVAILABILITIES = Resource(
-    shapes.GROUP, shapes.VERSION, "imageavailabilities", "ImageAvailability", False, shapes.ImageAvailability
+    own.GROUP, own.VERSION, "imageavailabilities", "ImageAvailability", False, own.ImageAvailability
 )

@@ -13,26 +13,28 @@ import pytest
 
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound, Unavailable
-from tidegate.kube.patch import difference
-from tidegate.kube.resources import EVENTS, LEASES, NAMESPACES, NODEPULLS, NODES, PODS, PREPULLS, Resource
-from tidegate.kube.shapes import (
-    Condition,
+from tidegate.kube.own import (
     Grant,
-    Lease,
-    LeaseSpec,
-    Metadata,
-    Namespace,
-    Node,
     NodeImage,
     NodeImageStatus,
     NodePull,
     NodePullSpec,
     NodePullStatus,
-    NodeSpec,
-    ObjectReference,
     Phase,
     PrePull,
     PrePullSpec,
+)
+from tidegate.kube.patch import difference
+from tidegate.kube.resources import EVENTS, LEASES, NAMESPACES, NODEPULLS, NODES, PODS, PREPULLS, Resource
+from tidegate.kube.shapes import (
+    Condition,
+    Lease,
+    LeaseSpec,
+    Metadata,
+    Namespace,
+    Node,
+    NodeSpec,
+    ObjectReference,
     Taint,
     Workload,
 )

@@ -7,8 +7,9 @@ from contextlib import aclosing
 import pytest
 
 from tidegate.kube.errors import Gone, Invalid
+from tidegate.kube.own import NodePull, PrePull, PrePullSpec
 from tidegate.kube.resources import NODEPULLS, PODS, PREPULLS
-from tidegate.kube.shapes import Metadata, NodePull, PrePull, PrePullSpec
+from tidegate.kube.shapes import Metadata
 from tidegate.kube.watching import EventType, WatchEvent, Watching
 from tidegate.pull_secrets.shapes import DOCKER_CONFIG_JSON, PULL_SECRETS, SERVICE_ACCOUNTS
 from tidegate.testing.apiserver_conformance import Conformance, Server, fresh, node_pull

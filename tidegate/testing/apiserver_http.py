@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from tidegate.kube import resources
-from tidegate.kube.shapes import GROUP
+from tidegate.kube.own import GROUP
 from tidegate.testing import apiserver_errors as errors
 from tidegate.testing.apiserver_objects import Object, created, merged, now, strategically_merged, updated
 from tidegate.testing.apiserver_selectors import selector

@@ -15,7 +15,7 @@ from typing import Protocol
 import pytest
 
 from tidegate.cri import Credential, CriImages, PullError
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 from tidegate.reference import Digest
 from tidegate.testing.images import Image, build_image, build_index, build_schema1
 from tidegate.testing.registry import Answer, BasicGuard, Kind, RegistryDouble, Stall

@@ -18,8 +18,8 @@ from agent.observed import Neighbours, Patience
 from agent.pull import Job, Pulls
 from agent.room import need
 from tidegate.cri import CriError, registered
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, Phase, Reason
 from tidegate.kube.reflector import Pauses
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, Phase, Reason
 from tidegate.metrics import Metrics
 from tidegate.testing.images import Image, build_image
 from tidegate.testing.registry import Stall

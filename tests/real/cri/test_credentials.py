@@ -8,7 +8,7 @@ import pytest
 
 from agent.credentials import Authenticated, Found
 from tidegate.cri import Credential, PullError
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 from tidegate.testing.images import build_image
 from tidegate.testing.registry import Account, Authorization, BasicGuard, BearerGuard, TokenServer
 

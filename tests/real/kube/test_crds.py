@@ -10,10 +10,8 @@ import pytest
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.errors import Invalid
-from tidegate.kube.resources import NODEPULLS, PREPULLS
-from tidegate.kube.shapes import (
+from tidegate.kube.own import (
     Grant,
-    Metadata,
     NodeImage,
     NodeImageStatus,
     NodePull,
@@ -24,8 +22,9 @@ from tidegate.kube.shapes import (
     PrePullSpec,
     Reason,
     RegistryAddresses,
-    Toleration,
 )
+from tidegate.kube.resources import NODEPULLS, PREPULLS
+from tidegate.kube.shapes import Metadata, Toleration
 
 pytestmark = pytest.mark.real
 

@@ -16,20 +16,17 @@ from controller.holding.gates import held_of
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.errors import Conflict, Forbidden
-from tidegate.kube.resources import EVENTS, IMAGEAVAILABILITIES, PODS
-from tidegate.kube.shapes import (
+from tidegate.kube.own import (
     REPLICA_GATE,
-    Event,
     ImageAvailability,
     ImageAvailabilitySpec,
     ImageAvailabilityStatus,
-    Metadata,
     MissingParts,
     NamespaceUse,
-    ObjectReference,
-    Pod,
     ReplicaAvailability,
 )
+from tidegate.kube.resources import EVENTS, IMAGEAVAILABILITIES, PODS
+from tidegate.kube.shapes import Event, Metadata, ObjectReference, Pod
 
 pytestmark = pytest.mark.real
 

@@ -18,9 +18,10 @@ from controller.images.uses import Uses
 from tidegate.findings import Finding, Missing, ReplicaFinding
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
+from tidegate.kube.own import ImageAvailability, ImageAvailabilityStatus
 from tidegate.kube.patch import difference
 from tidegate.kube.resources import IMAGEAVAILABILITIES
-from tidegate.kube.shapes import ImageAvailability, ImageAvailabilityStatus, Metadata
+from tidegate.kube.shapes import Metadata
 
 pytestmark = pytest.mark.real
 

@@ -12,9 +12,10 @@ import pytest
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.errors import KubeError, Unavailable
+from tidegate.kube.own import NodePull
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import NODE_METADATA, NODEPULLS, NODES
-from tidegate.kube.shapes import Metadata, Node, NodePull
+from tidegate.kube.shapes import Metadata, Node
 from tidegate.kube.watching import Watching
 
 pytestmark = pytest.mark.real

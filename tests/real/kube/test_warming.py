@@ -14,8 +14,8 @@ from controller.warm.pods import MOST_PREFERRED, Waiting, waiting_of
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import from_kubeconfig
 from tidegate.kube.errors import Conflict, Forbidden
+from tidegate.kube.own import PRE_PULL_GATE, REPLICA_GATE
 from tidegate.kube.resources import PODS
-from tidegate.kube.shapes import PRE_PULL_GATE, REPLICA_GATE
 
 pytestmark = pytest.mark.real
 

@@ -16,17 +16,9 @@ from agent.pull import Pulls, timestamp
 from agent.report import Reporter
 from agent.sightings import Sightings
 from tidegate.cri import Download
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePull, NodePullSpec, NodePullStatus, Phase
 from tidegate.kube.reflector import Pauses
-from tidegate.kube.shapes import (
-    Grant,
-    Metadata,
-    NodeImage,
-    NodeImageStatus,
-    NodePull,
-    NodePullSpec,
-    NodePullStatus,
-    Phase,
-)
+from tidegate.kube.shapes import Metadata
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.addresses import EVERY_S, MOST_ADDRESSES, QUIET_S, nameservers, resolver, watch
-from tidegate.kube.shapes import RegistryAddresses
+from tidegate.kube.own import RegistryAddresses
 from tidegate.testing.dns import NameServer, Says
 
 pytestmark = pytest.mark.looptime

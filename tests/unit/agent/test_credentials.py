@@ -7,7 +7,7 @@ import pytest
 from agent.credentials import MOST_TRIES, REFUSED_S, Authenticated, Found, Hosts, NoCredential
 from tidegate.config import Config
 from tidegate.cri import Credential, PullError
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 
 pytestmark = pytest.mark.looptime
 

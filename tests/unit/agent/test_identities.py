@@ -17,8 +17,8 @@ import pytest
 from aiohttp import web
 
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import NodeImageStatus, Phase, Reason
 from tidegate.kube.resources import NODEPULLS
-from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import build_image

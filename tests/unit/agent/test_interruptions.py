@@ -8,7 +8,7 @@ import pytest
 
 from agent.loop import Settings
 from tidegate.cri import RuntimeUnavailable
-from tidegate.kube.shapes import NodeImageStatus, NodePullStatus, Phase, Reason
+from tidegate.kube.own import NodeImageStatus, NodePullStatus, Phase, Reason
 
 pytestmark = pytest.mark.looptime
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.loop import Settings
 from tidegate.cri import PullError
-from tidegate.kube.shapes import NodePullStatus, Phase, Reason
+from tidegate.kube.own import NodePullStatus, Phase, Reason
 
 pytestmark = pytest.mark.looptime
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidegate.cri import CriError, Download, NotContainerd
-from tidegate.kube.shapes import Phase, Reason
+from tidegate.kube.own import Phase, Reason
 
 pytestmark = pytest.mark.looptime
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.plan import Queue, as_patch, inherited, is_usable, registry_of, summary
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, NodePullStatus, Phase, Reason
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePullStatus, Phase, Reason
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -16,9 +16,9 @@ import aiohttp
 import pytest
 
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import NodeImageStatus, NodePull, Phase, Reason
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NODEPULLS
-from tidegate.kube.shapes import NodeImageStatus, NodePull, Phase, Reason
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.images import build_image
 from tidegate.testing.registry import Answer, RegistryDouble, Stall

@@ -9,8 +9,8 @@ import pytest
 
 from agent.ports import NotReported, PlanGone
 from agent.report import Report, Reporter
+from tidegate.kube.own import NodeImageStatus, NodePullStatus, Phase
 from tidegate.kube.reflector import Pauses
-from tidegate.kube.shapes import NodeImageStatus, NodePullStatus, Phase
 
 pytestmark = pytest.mark.looptime
 

@@ -9,7 +9,7 @@ from agent.collected import MOST, WINDOW_S
 from agent.loop import Settings
 from agent.room import FACTOR, Room, need
 from tidegate.cri import RuntimeUnavailable
-from tidegate.kube.shapes import NodeImageStatus, NodePullStatus, Phase, Reason
+from tidegate.kube.own import NodeImageStatus, NodePullStatus, Phase, Reason
 
 A, B = "registry.test/a:1", "registry.test/b:1"
 GB = 10**9

@@ -3,7 +3,7 @@
 import pytest
 
 from tidegate.availability import name_of, spec_of, where_they_run
-from tidegate.kube.shapes import ImageAvailability, ImageAvailabilityStatus, NamespaceUse
+from tidegate.kube.own import ImageAvailability, ImageAvailabilityStatus, NamespaceUse
 from tidegate.policy import NOTHING_RUNS, Runs
 from tidegate.reference import ImageReference
 

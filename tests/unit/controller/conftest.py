@@ -18,9 +18,9 @@ from controller.granted import Cost
 from controller.mirror import Mirror
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import NotFound, Unavailable
+from tidegate.kube.own import NodePull
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import NODEPULLS, Resource
-from tidegate.kube.shapes import NodePull
 from tidegate.metrics import Metrics
 from tidegate.registry.errors import RegistryError
 from tidegate.testing.apiserver import ApiServerDouble

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from controller.derive import KINDS, MOST_IMAGES, NAME_LIMIT, derive, is_derived, name_for
+from tidegate.kube.own import PrePull
 from tidegate.kube.resources import CRONJOBS, DEPLOYMENTS, JOBS, Resource
-from tidegate.kube.shapes import Metadata, OwnerReference, PrePull, Toleration, Workload
+from tidegate.kube.shapes import Metadata, OwnerReference, Toleration, Workload
 from tidegate.reference import ImageReference
 
 HOST = "registry.test"

@@ -7,7 +7,8 @@ from controller.derive import Derived
 from controller.granted import Cost
 from controller.heavy import Heavy
 from controller.placement import ANYWHERE
-from tidegate.kube.shapes import OwnerReference, PrePullSpec
+from tidegate.kube.own import PrePullSpec
+from tidegate.kube.shapes import OwnerReference
 
 LIMIT = 1000
 LIGHT, HEAVY = Cost(requests=3, bytes=LIMIT), Cost(requests=3, bytes=LIMIT + 1)

@@ -12,7 +12,7 @@ from controller.granted import LATE_S, START_S, Cost, Granted
 from controller.nodepulls import MOST_IMAGES, desired, differs
 from controller.plan import Progress, Want
 from controller.prepulls import status_of
-from tidegate.kube.shapes import NodePull, PrePull
+from tidegate.kube.own import NodePull, PrePull
 
 HOST = "registry.test"
 A, B, C = (f"{HOST}/{name}:1" for name in "abc")

@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from tidegate.cri import Credential, CriError, CriImages, PullError, RuntimeUnavailable, api_pb2, api_pb2_grpc
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 
 ANSWERS: Any = api_pb2  # the generated messages have no types
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tidegate.cri.errors import PullError, bounded, classify
 from tidegate.findings import DETAIL_LIMIT
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 
 URL = "http://127.0.0.1:5001/v2/app/manifests/1?ns=registry.test"
 PULLING = 'failed to pull and unpack image "registry.test/app:1": '

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.cri import CriImages, PullError
-from tidegate.kube.shapes import Reason
+from tidegate.kube.own import Reason
 from tidegate.testing.images import OCI_MANIFEST, Image, build_image, build_index
 from tidegate.testing.registry import Cut, RegistryDouble, Stall
 from tidegate.testing.runtime import RuntimeDouble

@@ -11,9 +11,10 @@ import pytest
 
 from tidegate.kube.client import KubeClient
 from tidegate.kube.errors import Gone, Invalid, NotFound, Unavailable
+from tidegate.kube.own import NodePull, PrePull, PrePullSpec
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import LEASES, NAMESPACES, NODEPULLS, NODES, PREPULLS, Resource
-from tidegate.kube.shapes import Lease, Metadata, Namespace, NodePull, PrePull, PrePullSpec, Workload
+from tidegate.kube.shapes import Lease, Metadata, Namespace, Workload
 from tidegate.kube.watching import EventType
 from tidegate.testing.apiserver import ApiServerDouble, Seen
 from tidegate.testing.apiserver_conformance import ObjectsConformance

@@ -16,8 +16,9 @@ from aiohttp import web
 from tidegate.kube.client import KubeClient
 from tidegate.kube.connection import plain
 from tidegate.kube.errors import Gone, KubeError, Unauthorized, Unavailable
+from tidegate.kube.own import NodePull
 from tidegate.kube.resources import NAMESPACES, NODEPULLS, NODES, PREPULLS
-from tidegate.kube.shapes import Metadata, Namespace, NodePull
+from tidegate.kube.shapes import Metadata, Namespace
 from tidegate.kube.watching import EventType, Watching
 from tidegate.testing.apiserver import ApiServerDouble
 

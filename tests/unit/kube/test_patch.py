@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.kube.own import NodeImage, NodePullSpec, NodePullStatus
 from tidegate.kube.patch import difference
-from tidegate.kube.shapes import NodeImage, NodePullSpec, NodePullStatus
 from tidegate.testing.apiserver_objects import merged
 
 # A merge patch cannot say null inside an object, so states hold none; lists are opaque and may.

@@ -12,9 +12,10 @@ import pytest
 
 from tidegate.kube.client import Listed
 from tidegate.kube.errors import Forbidden, Gone, KubeError, Unavailable
+from tidegate.kube.own import NodePull, NodePullSpec
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import NODEPULLS
-from tidegate.kube.shapes import Metadata, NodePull, NodePullSpec
+from tidegate.kube.shapes import Metadata
 from tidegate.kube.watching import EventType, WatchEvent
 
 pytestmark = pytest.mark.looptime

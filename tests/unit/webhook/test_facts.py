@@ -12,9 +12,10 @@ import pytest
 from tidegate.availability import name_of, spec_of
 from tidegate.findings import Finding, ImageFinding
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import ImageAvailability, ImageAvailabilityStatus
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import IMAGEAVAILABILITIES
-from tidegate.kube.shapes import ImageAvailability, ImageAvailabilityStatus, Metadata
+from tidegate.kube.shapes import Metadata
 from tidegate.reference import ImageReference
 from tidegate.testing.apiserver import ApiServerDouble
 from webhook.facts import Facts, NoFacts

@@ -5,9 +5,9 @@ import base64
 from collections.abc import Callable
 
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import DECISION_SECRET
 from tidegate.kube.reflector import Pauses, Reflector
 from tidegate.kube.resources import SECRETS
-from tidegate.kube.shapes import DECISION_SECRET
 from tidegate.testing.apiserver import ApiServerDouble
 from webhook.keys import NoKeys, WatchedKeys
 

@@ -9,13 +9,8 @@ import aiohttp
 import msgspec
 
 from tidegate.availability import name_of, spec_of
-from tidegate.kube.shapes import (
-    ImageAvailability,
-    ImageAvailabilityStatus,
-    Metadata,
-    NamespaceUse,
-    ReplicaAvailability,
-)
+from tidegate.kube.own import ImageAvailability, ImageAvailabilityStatus, NamespaceUse, ReplicaAvailability
+from tidegate.kube.shapes import Metadata
 from tidegate.reference import ImageReference
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.images import build_image

@@ -13,7 +13,7 @@ import yaml
 from tidegate.cli.demo.fleet import Fleet, State
 from tidegate.cli.demo.programs import Program, program
 from tidegate.cli.demo.scene import BURST, FIXED_BOUND, HOST, NODES, REQUESTS_PER_SECOND
-from tidegate.kube.shapes import GROUP, PRE_PULL_ANNOTATION, Phase
+from tidegate.kube.own import GROUP, PRE_PULL_ANNOTATION, Phase
 from tidegate.testing.apiserver import ApiServerDouble
 from tidegate.testing.ports import free_port
 

@@ -16,7 +16,7 @@ from tidegate.cli.demo.programs import Program, program
 from tidegate.cli.demo.result import GateResult
 from tidegate.cli.demo.scene import HOST
 from tidegate.findings import Finding
-from tidegate.kube.shapes import GROUP
+from tidegate.kube.own import GROUP
 from tidegate.testing.certificates import issue
 from tidegate.testing.images import Image, build_image
 from tidegate.testing.ports import free_port

@@ -11,7 +11,7 @@ from controller.budget import Budget, Limits
 from controller.granted import Cost
 from controller.grants import Grants
 from controller.plan import Want, host_of
-from tidegate.kube.shapes import NodeImageStatus, Phase
+from tidegate.kube.own import NodeImageStatus, Phase
 
 HOSTS = ("registry.test", "other.test")
 WIDE = Limits(in_flight=100, rate=1000.0, burst=1000)

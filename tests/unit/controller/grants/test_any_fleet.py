@@ -14,7 +14,7 @@ from controller.budget import Budget, Limits
 from controller.granted import START_S, Cost, Granted
 from controller.grants import GONE_S, Grants
 from controller.plan import Want, host_of
-from tidegate.kube.shapes import NodeImageStatus, Phase, Reason
+from tidegate.kube.own import NodeImageStatus, Phase, Reason
 
 HOST, OTHER = "registry.test", "other.test"
 NODES, IMAGES = ("n", "m", "o"), (f"{HOST}/a:1", f"{HOST}/b:1", f"{OTHER}/x:1")

@@ -9,7 +9,7 @@ import pytest
 from controller.budget import Limits
 from controller.granted import LATE_S, MOST_S, START_S, Cost, Granted
 from controller.grants import GONE_S
-from tidegate.kube.shapes import Phase, Reason
+from tidegate.kube.own import Phase, Reason
 
 HOST, OTHER = "registry.test", "other.test"
 A, B, C, X = f"{HOST}/a:1", f"{HOST}/b:1", f"{HOST}/c:1", f"{OTHER}/x:1"

@@ -7,7 +7,7 @@ import pytest
 from controller.budget import Limits
 from controller.granted import Cost
 from controller.records import OVERDUE_S
-from tidegate.kube.shapes import Phase, Reason
+from tidegate.kube.own import Phase, Reason
 
 HOST, OTHER = "registry.test", "other.test"
 A, B, C = f"{HOST}/a:1", f"{HOST}/b:1", f"{HOST}/c:1"

@@ -24,9 +24,9 @@ from controller.owners.wakes import Wakes
 from tidegate.config.registries import LimitsConfig, ReplicaConfig
 from tidegate.findings import Finding, ImageFinding, Missing, Mode, ReplicaFinding
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import REPLICA_GATE, RETRIED_ANNOTATION
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, PREPULLS, STATEFULSETS
-from tidegate.kube.shapes import REPLICA_GATE, RETRIED_ANNOTATION
 from tidegate.metrics import Metrics
 from tidegate.policy import Policy, Settings
 from tidegate.pull_secrets import PullSecrets

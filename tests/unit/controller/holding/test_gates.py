@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from controller.holding.gates import Held, held_of, hold_limit_s
 from controller.holding.judge import Rules
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
-from tidegate.kube.shapes import REPLICA_GATE, Pod, Workload
+from tidegate.kube.own import REPLICA_GATE
+from tidegate.kube.shapes import Pod, Workload
 from tidegate.policy import Policy, Settings
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 
 from controller.holding.polls import MOST_PAUSE_S
 from tidegate.findings import Finding, Mode, Verdict
+from tidegate.kube.own import REPLICA_GATE
 from tidegate.kube.resources import NAMESPACES, PODS
-from tidegate.kube.shapes import REPLICA_GATE
 from tidegate.policy import Exemption, Policy, Settings, Tags
 
 DIGEST = "sha256:" + "a" * 64

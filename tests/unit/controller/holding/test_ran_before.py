@@ -12,15 +12,9 @@ from controller.holding.judge import Rules
 from tidegate.availability import name_of, spec_of
 from tidegate.findings import Finding, ImageFinding, Mode
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import REPLICA_GATE, ImageAvailability, ImageAvailabilityStatus, NamespaceUse
 from tidegate.kube.resources import IMAGEAVAILABILITIES
-from tidegate.kube.shapes import (
-    REPLICA_GATE,
-    ImageAvailability,
-    ImageAvailabilityStatus,
-    Metadata,
-    NamespaceUse,
-    Pod,
-)
+from tidegate.kube.shapes import Metadata, Pod
 from tidegate.policy import Policy, Settings
 from tidegate.reference import ImageReference
 

@@ -16,7 +16,7 @@ from controller.images.checks import AT_ONCE, LOOK, Checks
 from controller.images.naming import Image, image_of
 from tidegate.config.registries import LimitsConfig, ReplicaConfig
 from tidegate.findings import Finding, ReplicaFinding
-from tidegate.kube.shapes import ReplicaAvailability
+from tidegate.kube.own import ReplicaAvailability
 from tidegate.metrics import Metrics
 from tidegate.reference import ImageReference
 from tidegate.registry.client import ReplicaClient

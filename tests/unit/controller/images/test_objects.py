@@ -11,9 +11,10 @@ from controller.images.latest import Latest
 from controller.images.naming import image_of
 from controller.images.objects import Objects
 from tidegate.kube.client import KubeClient
+from tidegate.kube.own import ImageAvailability
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import IMAGEAVAILABILITIES
-from tidegate.kube.shapes import ImageAvailability, Metadata
+from tidegate.kube.shapes import Metadata
 from tidegate.metrics import Metrics
 from tidegate.testing.apiserver import ApiServerDouble
 

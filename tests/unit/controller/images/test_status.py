@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from controller.images.inventory import Count
 from controller.images.status import MOST_NAMESPACES, Known, is_due, is_over, status_after
 from tidegate.findings import FAILURES, Finding, Missing, ReplicaFinding
-from tidegate.kube.shapes import ImageAvailabilityStatus, NamespaceUse, ReplicaAvailability
+from tidegate.kube.own import ImageAvailabilityStatus, NamespaceUse, ReplicaAvailability
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 EMPTY = ImageAvailabilityStatus()

@@ -8,8 +8,9 @@ import pytest
 from controller.images.inventory import Use
 from controller.images.pods import PLACED_PODS, PlacedPod
 from controller.images.uses import Uses
+from tidegate.kube.own import PrePull, PrePullSpec
 from tidegate.kube.resources import CRONJOBS, DEPLOYMENTS
-from tidegate.kube.shapes import Metadata, Pod, PrePull, PrePullSpec, Workload
+from tidegate.kube.shapes import Metadata, Pod, Workload
 
 HOST = "r.example"
 DECODER = msgspec.json.Decoder(PlacedPod)

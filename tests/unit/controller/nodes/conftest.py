@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry
 from controller.nodes.standing import Standing
 from controller.nodes.startup import Startup, StartupSettings
 from tidegate.kube.errors import Conflict, NotFound, Unavailable
+from tidegate.kube.own import NodePull
 from tidegate.kube.reflector import OnChange
-from tidegate.kube.shapes import Node, NodePull, ObjectReference
+from tidegate.kube.shapes import Node, ObjectReference
 from tidegate.metrics import Metrics
 from tidegate.testing.apiserver_objects import strategically_merged
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from controller.pullsecrets.grants import has_live_grant
-from tidegate.kube.shapes import Grant, NodeImage, NodeImageStatus, NodePull, NodePullSpec, NodePullStatus, Phase
+from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePull, NodePullSpec, NodePullStatus, Phase
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 IMAGE = "registry.test/app:1"

@@ -11,7 +11,8 @@ from controller.placement import NodeFacts
 from controller.warm.groups import UNASKED_S, Groups
 from controller.warm.pods import Waiting, waiting_of
 from controller.warm.standing import LATE_S, Standing
-from tidegate.kube.shapes import NodePull, Pod, PrePull
+from tidegate.kube.own import NodePull, PrePull
+from tidegate.kube.shapes import Pod
 
 HOST = "registry.test"
 IMAGES = [f"{HOST}/{name}:1" for name in "ab"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from controller.plan import Places
 from controller.warm.standing import Outcome, at_once, is_hopeless, is_unheard, present, stand
-from tidegate.kube.shapes import NodePull, ReplicaSet, Workload
+from tidegate.kube.own import NodePull
+from tidegate.kube.shapes import ReplicaSet, Workload
 
 APP = "r.example/app@sha256:" + "a" * 64
 OTHER = "r.example/other:1"

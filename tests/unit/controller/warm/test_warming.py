@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tidegate.kube.own import PRE_PULL_GATE, REPLICA_GATE
 from tidegate.kube.resources import DEPLOYMENTS, NAMESPACES, PODS
-from tidegate.kube.shapes import PRE_PULL_GATE, REPLICA_GATE
 
 OTHER = "example.com/quota"
 APP = "registry.test/app:1"
