@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +192,7 @@ class Cluster:
                 surveyor=self.replicas,
                 registries={HOST: registry(self.metrics)},
                 limits={HOST: LimitsConfig()},
+                pulls=SimpleNamespace(room_s=lambda _: 0.0, asking=lambda *_: None),  # nobody pulls here
                 metrics=self.metrics,
                 wall=self.wall,
                 clock=asyncio.get_running_loop().time,
