@@ -13,7 +13,7 @@ EXAMPLES = settings(
     max_examples=300, stateful_step_count=60, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
-ONE = settings(EXAMPLES, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
+ONE = settings(EXAMPLES, max_examples=3000, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
 COSTS = st.integers(1, 60)
 LIMITS = st.builds(
     Limits, in_flight=st.integers(1, 6), rate=st.floats(0.05, 200, allow_subnormal=False), burst=st.integers(1, 40),
