@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench/chaos.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=12, metavar="N", help="default: %(default)s")
     parser.add_argument("--kills", type=int, default=30, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=11, metavar="N", help="of what is killed when; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=11, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args(argv)
     with bed(arguments.nodes) as cluster, walled(arguments.nodes, rate=RATE, burst=BURST) as wall:
         install(cluster, CONFIG.format(host=HOST, pulls=PULLS))
