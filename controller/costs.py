@@ -146,8 +146,10 @@ class Costs:
         try:
             cost = await self._source.cost(image)
         except Unauthorized as exc:
-            log.warning("cost.guessed", image=image, requests=GUESS.requests, error=exc.detail)
-            cost = GUESS
+            if image not in self._failures:
+                log.warning("cost.guessed", image=image, requests=GUESS.requests, error=exc.detail)
+                self._asked.priced(image, GUESS)
+            raise Again(self._pause(image, exc)) from exc  # a pull secret may come a moment after who needs it
         except RegistryError as exc:
             self._asked.unpriced(image, exc.finding)
             raise Again(self._pause(image, exc)) from exc

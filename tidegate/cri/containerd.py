@@ -5,7 +5,9 @@ unpacked. containerd's content service lists each download with its bytes, kubel
 answer `Unimplemented`, which is NotContainerd here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -26,6 +28,7 @@ NAMESPACE = "k8s.io"
 
 _METADATA = (("containerd-namespace", NAMESPACE),)
 _TOPICS = {"/images/create": "create", "/images/update": "update", "/images/delete": "delete"}
+_END_S = 1.0
 _MOST_MANIFEST_BYTES = 4 << 20
 
 T = TypeVar("T")
@@ -121,6 +124,10 @@ class Containerd:
             raise _failure(exc) from exc
         finally:
             stream.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_S):
+                    await stream.code()
+            await asyncio.sleep(0)  # grpc's own task ends a turn after it has told
 
     def _open(self) -> grpc.aio.Channel:
         if self._channel is None:

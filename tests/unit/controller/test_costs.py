@@ -65,7 +65,7 @@ class Source:
         return Cost(15, 1000)
 
 
-async def found(source: Source, *, image: str = A, wanted: bool = True, told: bool = True) -> Asked:
+async def found(source: Source, *, image: str = A, wanted: bool = True, told: bool = True, after_s: float = 0) -> Asked:
     asked = Asked()
     costs = Costs(source, asked=asked, wanted=lambda _: wanted, chance=random.Random(0))  # noqa: S311
     task = asyncio.create_task(costs.run())
@@ -73,6 +73,7 @@ async def found(source: Source, *, image: str = A, wanted: bool = True, told: bo
     costs.find(image)
     if told:
         await asyncio.wait_for(asked.told.wait(), 5)
+        await asyncio.sleep(after_s)
     else:
         for _ in range(20):
             await asyncio.sleep(0)
@@ -93,9 +94,9 @@ async def test_nobody_asks_for_what_nobody_wants() -> None:
     assert (asked.prices, source.asked) == ([], 0)
 
 
-async def test_where_only_nodes_may_read_a_guess_stands_in() -> None:
-    asked = await found(Source([Unauthorized("no", replica="a")]))
-    assert asked.prices == [(A, GUESS)]
+async def test_where_only_nodes_may_read_a_guess_stands_in_until_we_may() -> None:
+    asked = await found(Source([Unauthorized("no", replica="a")] * 3), after_s=30)
+    assert asked.prices == [(A, GUESS), (A, Cost(15, 1000))]
 
 
 async def test_a_throttle_is_told_to_the_budget() -> None:
