@@ -46,7 +46,7 @@ def test_three_pods_wait_for_their_image_and_go_on_by_themselves(
     opened = tidegate.kubectl("patch", "pod", pod, "-n", NAMESPACE, "--type=merge", "-p", without, check=False)
     assert opened.code != 0
     assert "is opened by tidegate's controller" in opened.err
-    time.sleep(5)  # the controller looks on, and the Pods wait
+    time.sleep(18)  # the controller looks on, and the Pods wait
     assert gates(tidegate) == [["tidegate.dev/replica"]] * 3
 
     step("the layer arrives")
