@@ -24,11 +24,6 @@ class Climb:
         self._floor = floor
         self._too_much: float | None = None
 
-    @property
-    def ceiling(self) -> float | None:
-        """Where it was too much, if that is known."""
-        return self._too_much
-
     def climb(self, step: float, *, most: float) -> None:
         """Up by a step, or by a part of it near where it was too much; not past `most`, and never down."""
         most = min(most, self._most)

@@ -38,6 +38,7 @@ _WAIT_S = 1.0
 """So long a worker waits for the budget; for longer, it turns to other registries."""
 _FIRST_PAUSE_S = 1.0
 _MOST_PAUSE_S = 120.0
+_MOST_REFUSED_S = 3600.0
 
 
 class PullCosts(Registries, Protocol):
@@ -146,10 +147,7 @@ class Costs:
         try:
             cost = await self._source.cost(image)
         except Unauthorized as exc:
-            if image not in self._failures:
-                log.warning("cost.guessed", image=image, requests=GUESS.requests, error=exc.detail)
-                self._asked.priced(image, GUESS)
-            raise Again(self._pause(image, exc)) from exc  # a pull secret may come a moment after who needs it
+            raise Again(self._guessed(image, exc)) from exc
         except RegistryError as exc:
             self._asked.unpriced(image, exc.finding)
             raise Again(self._pause(image, exc)) from exc
@@ -157,6 +155,13 @@ class Costs:
             return  # a plan wants none such
         self._failures.pop(image, None)
         self._asked.priced(image, cost)
+
+    def _guessed(self, image: str, exc: Unauthorized) -> float:
+        """A pull secret may come a moment after who needs it; one that never comes is not asked for all day."""
+        refusals = self._failures[image] = self._failures.get(image, 0) + 1
+        log.warning("cost.guessed", image=image, requests=GUESS.requests, refusals=refusals, error=exc.detail)
+        self._asked.priced(image, GUESS)
+        return min(_MOST_REFUSED_S, _FIRST_PAUSE_S * 2.0 ** min(refusals - 1, 16)) * self._chance.uniform(0.5, 1.0)
 
     def _pause(self, image: str, exc: RegistryError) -> float:
         failures = self._failures[image] = self._failures.get(image, 0) + 1

@@ -7,6 +7,9 @@ were paid for before they were sent are not paid for again.
 from collections import Counter
 from collections.abc import Callable
 
+MOST_AHEAD = 64
+"""Paid and not sent, for each registry: what memory answered in the end does not pay for what is asked next week."""
+
 
 class OwnRequests:
     """`sent(host)`: how many requests have gone to the replicas of a registry that nodes pull from."""
@@ -19,7 +22,7 @@ class OwnRequests:
     def pay(self, host: str, requests: int) -> None:
         """So many are paid for, and about to be sent."""
         self.unpaid(host)
-        self._paid[host] += requests
+        self._paid[host] = min(self._paid[host] + requests, MOST_AHEAD)
 
     def unpaid(self, host: str) -> int:
         """Sent since the last call, and not paid for. What was sent before the first is past."""

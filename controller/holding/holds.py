@@ -23,7 +23,7 @@ from controller.holding.polls import Polls
 from controller.holding.questions import Questions, TenantsChecker, known_of
 from controller.holding.reports import Reports
 from controller.owners.mirror import OwnerMirror
-from controller.owners.states import is_superseded
+from controller.owners.superseded import Superseded
 from controller.workqueue import Again, WorkQueue
 from tidegate.findings import Finding, ImageFinding, Mode, Verdict
 from tidegate.kube.client import KubeClient
@@ -31,7 +31,7 @@ from tidegate.kube.errors import NotFound
 from tidegate.kube.own import ImageAvailability
 from tidegate.kube.reflector import Reflector
 from tidegate.kube.resources import PODS
-from tidegate.kube.shapes import Namespace, Pod, Workload
+from tidegate.kube.shapes import Namespace, Pod
 from tidegate.metrics import Metrics
 from tidegate.pull_secrets import Wearer
 from tidegate.reference import ImageReference
@@ -78,6 +78,7 @@ class Holds:
         self._availabilities = availabilities
         self._owners = owners
         self._rules = rules
+        self._superseded = Superseded(client, owners=owners, reports=reports)
         self._reports = reports
         self._on_finding = on_finding
         self._metrics = metrics
@@ -113,7 +114,7 @@ class Holds:
             self._take_pod(key, None, pod)
         self._pods.subscribe(self._take_pod)
         self._namespaces.subscribe(self._take_namespace)
-        self._owners.statefulsets.subscribe(self._take_statefulset)
+        self._superseded.subscribe(self._take_owner)
         self._availabilities.subscribe(self._take_availability)
 
     def awaits(self, image: str) -> bool:
@@ -149,9 +150,9 @@ class Holds:
                 if held.namespace == name:
                     self._queue.add(held.key)
 
-    def _take_statefulset(self, _name: str, _old: Workload | None, new: Workload | None) -> None:
+    def _take_owner(self, uid: str) -> None:
         for held in self._held.values():
-            if new is not None and held.owner is not None and held.owner.uid == new.metadata.uid:
+            if held.owner is not None and held.owner.uid == uid:
                 self._queue.add(held.key)
 
     def _take_availability(self, name: str, old: ImageAvailability | None, new: ImageAvailability | None) -> None:
@@ -180,8 +181,7 @@ class Holds:
         held = self._held.get(key)
         if held is None:
             return
-        if self._is_superseded(held):
-            await self._delete(held)
+        if await self._superseded.deleted(held):
             return
         namespace = self._namespaces.objects.get(held.namespace)
         labels = namespace.metadata.labels if namespace else {}
@@ -210,7 +210,7 @@ class Holds:
         """Say why it waits, and mind the deadlines: policy's, and half of its Job's."""
         self._say(held, reason="ReplicaLagging", action="Hold", note=words.started(worst))
         self._say_to_owner(held, worst)
-        job = self._job_of(held)
+        job = self._owners.job(held.owner, held.namespace)
         policy_s, own_s = judged.settings.hold_deadline_s, hold_limit_s(job)
         late = waited_s >= policy_s
         if (late and judged.settings.hold_releases) or (own_s is not None and waited_s >= own_s):
@@ -238,26 +238,6 @@ class Holds:
             self._say(held, reason=reason, action="Release", note=note, warning=warning)
         if (now := self._held.get(held.key)) is not None and now.uid == held.uid:
             self._forget(now)
-
-    def _job_of(self, held: Held) -> Workload | None:
-        found = self._owners.find(held.owner, held.namespace) if held.owner is not None and held.is_of_job else None
-        return found if isinstance(found, Workload) else None
-
-    def _is_superseded(self, held: Held) -> bool:
-        """Nothing else replaces a Pod of a StatefulSet that never came to run."""
-        if held.owner is None or held.owner.kind != "StatefulSet":
-            return False
-        owner = self._owners.find(held.owner, held.namespace)
-        return isinstance(owner, Workload) and is_superseded(held.labels, held.name, owner)
-
-    async def _delete(self, held: Held) -> None:
-        """Only the very version that was looked at. Raises KubeError; a Conflict has the next one looked at."""
-        with suppress(NotFound):
-            await self._client.delete(
-                PODS, held.name, namespace=held.namespace, uid=held.uid, resource_version=held.resource_version
-            )
-            owner = "its StatefulSet" if held.owner is None else f"StatefulSet {held.owner.name}"
-            self._say(held, reason="HoldSuperseded", action="Delete", note=words.superseded(owner))
 
     def _say_to_owner(self, held: Held, worst: ImageFinding) -> None:
         """One Event for each owner and image, on what people look at."""

@@ -47,11 +47,6 @@ def owner_waits(finding: ImageFinding) -> str:
     return bounded(f"new Pods are held: {image} is {finding.finding.value}; waiting for {lacking(finding)}")
 
 
-def superseded(owner: str) -> str:
-    """Why a held Pod is deleted."""
-    return bounded(f"deleted: {owner} has another template by now, and replaces no Pod that waits")
-
-
 def released(waited_s: float, finding: ImageFinding | None) -> str:
     """How long, and for what, if that is still known."""
     words = f"waited {seconds(waited_s)}"

@@ -165,8 +165,8 @@ class Checks:
         if (image := self._wanted.get(name)) is None:
             return
         registry = self._registries[image.reference.domain]
-        if self._due(name, registry):
-            await self._turn(registry.host, urgent=name in self._hurried)
+        if due := self._due(name, registry):
+            await self._turn(registry, due, urgent=name in self._hurried)
         if self._wanted.get(name) is not image:
             return
         if due := self._due(name, registry):
@@ -202,9 +202,13 @@ class Checks:
             self._found(image, answers)
         return answer.requests + (0 if image.reference.digest else _FOR_A_TAG)
 
-    async def _turn(self, host: str, *, urgent: bool) -> None:
+    async def _turn(self, registry: RegistryReplicas, due: Sequence[Replica], *, urgent: bool) -> None:
+        """Wait for it; behind pulls only where they go."""
+        host = registry.host
         while (wait_s := self._pacers[host].wait_s(urgent=urgent)) > 0:  # noqa: ASYNC110  others may go ahead
             await asyncio.sleep(min(max(wait_s, _LEAST_WAIT_S), _MOST_WAIT_S))
+        if not any(replica in registry.local for replica in due):
+            return
         until = self._clock() + _GIVES_WAY_S
         while not urgent and (room_s := self._pulls.room_s(host)) > 0 and self._clock() < until:  # noqa: ASYNC110  as above
             await asyncio.sleep(min(max(room_s, _LEAST_WAIT_S), _GIVES_WAY_S))

@@ -42,6 +42,13 @@ class OwnerMirror:
         found = None if reflector is None else reflector.objects.get(f"{namespace}/{reference.name}")
         return found if found is not None and found.metadata.uid == reference.uid else None
 
+    def job(self, reference: OwnerReference | None, namespace: str) -> Workload | None:
+        """The Job that is meant, if it is one and is known."""
+        if reference is None or reference.kind != JOBS.kind:
+            return None
+        found = self.find(reference, namespace)
+        return found if isinstance(found, Workload) else None
+
     def top(self, reference: OwnerReference, namespace: str) -> ObjectReference:
         """Who is looked at by people: a Deployment, not its ReplicaSet. What is not known speaks for itself."""
         for _ in range(_HIGHEST):

@@ -22,10 +22,9 @@ from cachetools import LRUCache
 from controller.derive import controller_of, template_word
 from controller.holding.gates import hold_limit_s
 from controller.holding.reports import Reports
-from controller.holding.words import superseded
 from controller.mirror import Mirror
 from controller.owners.mirror import OwnerMirror
-from controller.owners.states import is_superseded
+from controller.owners.superseded import Superseded
 from controller.placement import facts
 from controller.warm import words
 from controller.warm.groups import Groups
@@ -87,6 +86,7 @@ class Warming:
         self._pulls = pulls
         self._owners = owners
         self._settings = settings
+        self._superseded = Superseded(client, owners=owners, reports=reports)
         self._reports = reports
         self._wall = wall
         self._waiting: dict[str, Waiting] = {}
@@ -130,6 +130,7 @@ class Warming:
             if kind is REPLICASETS:
                 reflector.subscribe(self._take_replicaset)
         self._namespaces.subscribe(self._take_namespace)
+        self._superseded.subscribe(self._take_owner)
 
     # What is told
 
@@ -171,6 +172,11 @@ class Warming:
             for waiting in self._waiting.values():
                 if waiting.namespace == name:
                     self._queue.add(waiting.key)
+
+    def _take_owner(self, uid: str) -> None:
+        for waiting in self._waiting.values():
+            if waiting.owner is not None and waiting.owner.uid == uid:
+                self._queue.add(waiting.key)
 
     def _take_pod(self, key: str, _: Pod | None, new: Pod | None) -> None:
         before = self._waiting.get(key)
@@ -216,8 +222,7 @@ class Warming:
         if waiting is None:
             return
         waited_s = (self._wall() - waiting.created).total_seconds()
-        if self._is_superseded(waiting):
-            await self._delete(waiting)
+        if await self._superseded.deleted(waiting):
             return
         if (why := self._lifted(waiting)) is not None:
             await self._release(waiting, None, reason="WarmLifted", note=words.lifted(waited_s, why))
@@ -236,7 +241,7 @@ class Warming:
 
     async def _wait(self, waiting: Waiting, standing: Standing, waited_s: float) -> None:
         """Say what for, unless the time for it is over."""
-        job = self._job_of(waiting)
+        job = self._owners.job(waiting.owner, waiting.namespace)
         limit_s = self._settings.deadline_s
         if (whole := self._whole_since.get(waiting.key)) is not None:
             limit_s += max((whole - waiting.created).total_seconds(), 0.0)
@@ -272,16 +277,6 @@ class Warming:
             resource_version=waiting.resource_version,
         )  # fmt: skip
 
-    async def _delete(self, waiting: Waiting) -> None:
-        """As nothing else would replace it. Only the very version that was looked at."""
-        with suppress(NotFound):
-            await self._client.delete(
-                PODS, waiting.name, namespace=waiting.namespace, uid=waiting.uid,
-                resource_version=waiting.resource_version,
-            )  # fmt: skip
-            note = superseded(f"StatefulSet {waiting.owner.name}" if waiting.owner is not None else "its StatefulSet")
-            self._reports.tell(waiting.reference, reason="HoldSuperseded", action="Delete", note=note)
-
     def _lifted(self, waiting: Waiting) -> str | None:
         """Why nobody wants it to wait; None where somebody does."""
         if not waiting.wishes:
@@ -304,17 +299,6 @@ class Warming:
         if waiting.owner is None:
             return set()
         return {waiting.owner.uid, self._owners.top(waiting.owner, waiting.namespace).uid}
-
-    def _job_of(self, waiting: Waiting) -> Workload | None:
-        owner = self._owner_of(waiting)
-        is_job = waiting.owner is not None and waiting.owner.kind == "Job"
-        return owner if is_job and isinstance(owner, Workload) else None
-
-    def _is_superseded(self, waiting: Waiting) -> bool:
-        if waiting.owner is None or waiting.owner.kind != "StatefulSet":
-            return False
-        owner = self._owner_of(waiting)
-        return isinstance(owner, Workload) and is_superseded(waiting.labels, waiting.name, owner)
 
     def _say_what_for(self, waiting: Waiting, standing: Standing) -> None:
         """Once for each Pod, and once for each owner and its images on what people look at."""

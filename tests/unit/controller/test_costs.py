@@ -96,7 +96,19 @@ async def test_nobody_asks_for_what_nobody_wants() -> None:
 
 async def test_where_only_nodes_may_read_a_guess_stands_in_until_we_may() -> None:
     asked = await found(Source([Unauthorized("no", replica="a")] * 3), after_s=30)
+    assert asked.prices == [*[(A, GUESS)] * 3, (A, Cost(15, 1000))]
+
+
+async def test_a_guess_stands_in_whatever_was_answered_before() -> None:
+    asked = await found(Source([NotFound("x", replica="a"), Unauthorized("no", replica="a")]), after_s=30)
     assert asked.prices == [(A, GUESS), (A, Cost(15, 1000))]
+
+
+async def test_who_is_refused_all_day_is_asked_ever_more_seldom() -> None:
+    source = Source([Unauthorized("no", replica="a")] * 1000)
+    asked = await found(source, after_s=86400)
+    assert set(asked.prices) == {(A, GUESS)}
+    assert source.asked < 70
 
 
 async def test_a_throttle_is_told_to_the_budget() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from controller.budget import Limits
 from controller.granted import Cost
-from controller.own import OwnRequests
+from controller.own import MOST_AHEAD, OwnRequests
 
 HOST = "r.example"
 
@@ -28,6 +28,15 @@ def test_what_was_paid_before_it_was_sent_is_not_paid_again() -> None:
     assert own.unpaid(HOST) == 3
     sent[HOST] += 1
     assert own.unpaid(HOST) == 1
+
+
+def test_what_was_paid_and_never_sent_does_not_pay_for_all_that_follows() -> None:
+    sent = {HOST: 0}
+    own = OwnRequests(lambda host: sent[host])
+    for _ in range(1000):  # as for looks that memory answered
+        own.pay(HOST, 16)
+    sent[HOST] += 1000
+    assert own.unpaid(HOST) == 1000 - MOST_AHEAD
 
 
 def test_a_client_that_was_opened_anew_counts_from_there() -> None:

@@ -286,3 +286,13 @@ async def test_pulls_that_wait_go_first(pulls_s: float, begins_s: float) -> None
         await asyncio.sleep(120)
     assert begins_s <= world.times("west")[0] <= begins_s + 1
     assert world.paid[0] == (HOST, LOOK)
+
+
+async def test_a_look_where_nobody_pulls_from_gives_way_to_nobody() -> None:
+    world = World({("home", "app"): Finding.ABSENT, ("west", "app"): Finding.OK}, pulls_until=3600.0)
+    known = [ReplicaAvailability(name="west", complete=True, finding="ok")]
+    async with world.checked() as checks:
+        checks.want(image("app"), known)
+        await asyncio.sleep(30)
+        assert len(world.times("home")) > 1
+    assert world.paid == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tidegate.kube.own import PRE_PULL_GATE, REPLICA_GATE
-from tidegate.kube.resources import DEPLOYMENTS, NAMESPACES, PODS
+from tidegate.kube.resources import DEPLOYMENTS, NAMESPACES, PODS, STATEFULSETS
 
 OTHER = "example.com/quota"
 APP = "registry.test/app:1"
@@ -239,6 +239,20 @@ async def test_a_pod_of_a_superseded_template_is_deleted(warm: Any, eventually: 
     owner = warm.owner("StatefulSet", "db", metadata={"generation": 1}, spec={"replicas": 1}, status=status)
     warm.pod("db-0", "app", owner=owner, metadata={"labels": {"controller-revision-hash": "old"}})
     async with warm.controlled():
+        await eventually(lambda: "HoldSuperseded" in warm.events("db-0"))
+    assert warm.gates() == {}
+
+
+async def test_it_is_deleted_when_the_template_is_mended_while_it_waits(warm: Any, eventually: Until) -> None:
+    warm.nodes("n1")
+    warm.prepull("app")
+    status = {"observedGeneration": 1, "updateRevision": "old"}
+    owner = warm.owner("StatefulSet", "db", metadata={"generation": 1}, spec={"replicas": 1}, status=status)
+    warm.pod("db-0", "app", owner=owner, metadata={"labels": {"controller-revision-hash": "old"}})
+    async with warm.controlled():
+        await eventually(lambda: "WarmingUp" in warm.events("db-0"))
+        mended = {"status": {"updateRevision": "new"}}
+        await warm.client.merge_patch(STATEFULSETS, "db", mended, namespace="shop", subresource="status")
         await eventually(lambda: "HoldSuperseded" in warm.events("db-0"))
     assert warm.gates() == {}
 
