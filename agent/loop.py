@@ -24,12 +24,13 @@ import structlog
 from agent.observed import Neighbours
 from agent.plan import About, Queue, agrees, inherited, is_usable, registry_of, summary
 from agent.ports import Disk, ImageStore, PlanSource
-from agent.pull import Job, Pulls, canceled, timestamp
+from agent.pull import Job, Pulls, canceled
 from agent.report import Report, Reporter
 from agent.room import need
 from agent.sightings import Sightings
 from tidegate.cri import CriError, registered
 from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePull, Phase, Reason
+from tidegate.kube.times import milli_time
 
 log = structlog.get_logger()
 
@@ -302,7 +303,7 @@ class Agent:
         image = job.image.image
         del self._jobs[image]
         if task.cancelled():  # before it had begun: its own code would have told
-            status = canceled(status, job.why, at=timestamp(self._wall()))
+            status = canceled(status, job.why, at=milli_time(self._wall()))
         elif task.exception() is None:
             status = task.result()
         if image in self._statuses:
@@ -336,7 +337,7 @@ class Agent:
             grant=grant.id,
             attempts=before.attempts if before is not None else 0,
             collected=before.collected if before is not None else 0,
-            finished_at=timestamp(self._wall()),
+            finished_at=milli_time(self._wall()),
         )
 
     def _tell(self, plan: NodePull, *, also_generation: bool = False) -> None:

@@ -14,6 +14,7 @@ from agent.plan import MOST_SECONDS
 from agent.ports import Downloads, ImageStore
 from tidegate.cri import CriError, PullError
 from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, Phase, Reason
+from tidegate.kube.times import milli_time
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()
@@ -99,7 +100,7 @@ class Pulls:
             grant=job.grant.id,
             attempts=(before.attempts if before is not None else 0) + 1,
             collected=before.collected if before is not None else 0,
-            started_at=timestamp(self._wall()),
+            started_at=milli_time(self._wall()),
         )
 
     async def run(self, job: Job, status: NodeImageStatus) -> NodeImageStatus:
@@ -119,7 +120,7 @@ class Pulls:
             reason=outcome.reason,
             message=outcome.message,
             bytes=_received(job) if outcome.reason else job.image.bytes,
-            finished_at=timestamp(self._wall()),
+            finished_at=milli_time(self._wall()),
             throttled=outcome.reason is Reason.THROTTLED,
         )
 
@@ -193,8 +194,3 @@ def canceled(status: NodeImageStatus, why: str, *, at: str) -> NodeImageStatus:
     return msgspec.structs.replace(
         status, phase=Phase.FAILED, reason=Reason.CANCELED, message=why or "stopped", finished_at=at
     )
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

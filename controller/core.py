@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Never
 
@@ -20,7 +20,7 @@ from controller.adopt import outstanding
 from controller.books import Books
 from controller.budget import Budget, Limits
 from controller.costs import Costs, PullCosts
-from controller.derive import Derived, MalformedObject, controller_of, derive, is_derived, name_for
+from controller.derive import Derived, MalformedObject, asks_alike, controller_of, derive, is_derived, name_for
 from controller.granted import START_S, THROTTLED, Cost
 from controller.grants import Grants
 from controller.heavy import Heavy
@@ -31,7 +31,7 @@ from controller.nodes.standing import Standing
 from controller.own import OwnRequests
 from controller.pauses import Pauses
 from controller.placement import Demands, facts, fits
-from controller.plan import Ask, Plan
+from controller.plan import Ask, Plan, host_of
 from controller.prepulls import STATUS_S, PrePulls
 from controller.workqueue import WorkQueue
 from tidegate.findings import FAILURES, Finding
@@ -40,6 +40,7 @@ from tidegate.kube.own import NodeImageStatus, NodePull, NodePullSpec, Phase, Pr
 from tidegate.kube.reflector import OnChange, Reflector
 from tidegate.kube.resources import JOBS, Resource
 from tidegate.kube.shapes import Node, Workload
+from tidegate.kube.times import milli_time
 from tidegate.metrics import Metrics
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ _NODEPULL_WRITERS = 16
 """NodePulls written at once: twelve new nodes hear of their images within one round trip."""
 _PREPULL_WRITERS = 4
 _LOOK_AGAIN_S = 0.5
+_FIND_AGAIN_S = 2.0
 _PORTION = 100
 """Nodes whose changed wants are taken in before others are heard: one ask may be of thousands."""
 
@@ -201,6 +203,12 @@ class Controller:
     def wait_to_ask(self, host: str, requests: int) -> float:
         return self._budgets[host].wait_to_ask(requests, self._clock())
 
+    def wait_to_find(self, image: str, requests: int) -> float:
+        host = host_of(image)
+        if self._grants.waits(host) and not self._grants.is_wanted(image):
+            return _FIND_AGAIN_S  # only its size is asked for, and pulls go first
+        return self.wait_to_ask(host, requests)
+
     def asking(self, host: str, requests: int) -> None:
         self._own.pay(host, requests)
         self._budgets[host].charge(requests, self._clock())
@@ -253,7 +261,7 @@ class Controller:
         workload = new or old
         if workload is None:
             return
-        if resource is not JOBS and old is not None and new is not None and _asks_alike(old, new):
+        if resource is not JOBS and old is not None and new is not None and asks_alike(old, new):
             return
         derived = self._derive(resource, new)
         key = f"{workload.metadata.namespace}/{name_for(resource.kind, workload.metadata.name)}"
@@ -353,7 +361,7 @@ class Controller:
             if (known := self._heavy.cost(image)) is not None:
                 self.priced(image, known)
             else:
-                self._costs.find(image)
+                self._costs.find(image, urgent=True)
         for image in self._heavy.take_unknown():
             self._costs.find(image)
 
@@ -368,7 +376,7 @@ class Controller:
                 self._touched.add(name)
         self._price()
         for granted in self._grants.settle(now):
-            granted.expires_at = rfc3339(self._wall() + timedelta(seconds=START_S))
+            granted.expires_at = milli_time(self._wall() + timedelta(seconds=START_S))
             self._books.granted(granted)
             self._specs.add(granted.node, urgent=True)
         for ended in self._grants.take_ended():
@@ -382,18 +390,3 @@ class Controller:
         for key in self._plan.take_changed_asks():
             self._reports.add_later(key, self._settings.status_s)
         self._books.budgets(self._budgets)
-
-
-def _asks_alike(old: Workload, new: Workload) -> bool:
-    """Whether nothing changed that says what is wanted: most writes are of a status."""
-    return (
-        old.spec == new.spec
-        and old.metadata.annotations == new.metadata.annotations
-        and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
-        and old.metadata.owner_references == new.metadata.owner_references
-    )
-
-
-def rfc3339(moment: datetime) -> str:
-    """In UTC, to the millisecond."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

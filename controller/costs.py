@@ -103,8 +103,8 @@ class Asked(Protocol):
         """There is no answer yet, and why."""
         ...
 
-    def wait_to_ask(self, host: str, requests: int) -> float:
-        """Seconds until the registry's budget has room for so many requests."""
+    def wait_to_find(self, image: str, requests: int) -> float:
+        """Seconds until the budget of its registry has room for so many requests, or it is worth asking again."""
         ...
 
     def asking(self, host: str, requests: int) -> None:
@@ -130,16 +130,16 @@ class Costs:
         self._queue = WorkQueue("costs", self._find, workers=_WORKERS, chance=chance)
         self.run = self._queue.run
 
-    def find(self, image: str) -> None:
-        """Find the cost of an image, and tell it."""
-        self._queue.add(image)
+    def find(self, image: str, *, urgent: bool = False) -> None:
+        """Find the cost of an image, and tell it; `urgent`: a pull waits for it."""
+        self._queue.add(image, urgent=urgent)
 
     async def _find(self, image: str) -> None:
         if not self._wanted(image):
             self._failures.pop(image, None)
             return
         host = host_of(image)
-        while (left := self._asked.wait_to_ask(host, ASKED)) > 0:
+        while (left := self._asked.wait_to_find(image, ASKED)) > 0:
             if left > _WAIT_S:
                 raise Again(left * self._chance.uniform(1.0, 1.5))
             await asyncio.sleep(left)

@@ -110,6 +110,16 @@ def controller_of(owned: PrePull | ReplicaSet | Workload) -> OwnerReference | No
     return next((owner for owner in owned.metadata.owner_references if owner.controller), None)
 
 
+def asks_alike(old: Workload, new: Workload) -> bool:
+    """Whether nothing changed that says what is wanted: most writes are of a status."""
+    return (
+        old.spec == new.spec
+        and old.metadata.annotations == new.metadata.annotations
+        and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        and old.metadata.owner_references == new.metadata.owner_references
+    )
+
+
 def _controlled(workload: Workload) -> bool:
     return any(owner.controller for owner in workload.metadata.owner_references)
 
@@ -133,4 +143,14 @@ def template_word(workload: Workload) -> str | None:
     return word if isinstance(word, str) else None
 
 
-__all__ = ["KINDS", "Derived", "MalformedObject", "controller_of", "derive", "is_derived", "name_for", "template_word"]
+__all__ = [
+    "KINDS",
+    "Derived",
+    "MalformedObject",
+    "asks_alike",
+    "controller_of",
+    "derive",
+    "is_derived",
+    "name_for",
+    "template_word",
+]

@@ -8,6 +8,11 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def milli_time(moment: datetime) -> str:
+    """UTC, to the millisecond, as our own objects have it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def micro_time(moment: datetime) -> str:
     """As `metav1.MicroTime` is written: UTC, with six digits."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,13 +12,14 @@ from prometheus_client import CollectorRegistry
 from agent.loop import Agent, Settings
 from agent.observed import Neighbours, Patience
 from agent.ports import NotReported, PlanGone
-from agent.pull import Pulls, timestamp
+from agent.pull import Pulls
 from agent.report import Reporter
 from agent.sightings import Sightings
 from tidegate.cri import Download
 from tidegate.kube.own import Grant, NodeImage, NodeImageStatus, NodePull, NodePullSpec, NodePullStatus, Phase
 from tidegate.kube.reflector import Pauses
 from tidegate.kube.shapes import Metadata
+from tidegate.kube.times import milli_time
 from tidegate.metrics import Metrics
 from tidegate.reference import Digest
 
@@ -187,7 +188,7 @@ class World:
     @staticmethod
     def granted(image: str, grant: str, *, seconds: float = 600.0, expires_s: float = 60.0, size: int = 0) -> NodeImage:
         """Leave to pull, from now."""
-        expires = timestamp(now() + timedelta(seconds=expires_s))
+        expires = milli_time(now() + timedelta(seconds=expires_s))
         return NodeImage(image=image, bytes=size, grant=Grant(id=grant, expires_at=expires, seconds=seconds))
 
     @staticmethod

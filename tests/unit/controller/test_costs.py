@@ -34,8 +34,8 @@ class Asked:
         self.prices.append((image, cost))
         self.told.set()
 
-    def wait_to_ask(self, host: str, requests: int) -> float:
-        assert host == "registry.test"
+    def wait_to_find(self, image: str, requests: int) -> float:
+        assert image.startswith("registry.test/")
         return self.budget.wait_to_ask(requests, asyncio.get_running_loop().time()) if self.budget else 0.0
 
     def asking(self, host: str, requests: int) -> None:

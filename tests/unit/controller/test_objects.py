@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from controller.adopt import Outstanding, outstanding
-from controller.core import rfc3339
 from controller.granted import LATE_S, START_S, Cost, Granted
 from controller.nodepulls import MOST_IMAGES, desired, differs
 from controller.plan import Progress, Want
 from controller.prepulls import status_of
 from tidegate.kube.own import NodePull, PrePull
+from tidegate.kube.times import milli_time
 
 HOST = "registry.test"
 A, B, C = (f"{HOST}/{name}:1" for name in "abc")
@@ -91,7 +91,7 @@ def test_a_new_grant_and_a_new_node_are_worth_a_write() -> None:
 
 
 def at(seconds: float) -> str:
-    return rfc3339(NOW + timedelta(seconds=seconds))
+    return milli_time(NOW + timedelta(seconds=seconds))
 
 
 def before(expires: str, *statuses: dict[str, Any], uid: str = "u1", image: str = A) -> Outstanding:

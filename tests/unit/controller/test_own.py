@@ -61,3 +61,17 @@ async def test_what_it_asks_itself_delays_the_next_grant(cluster: Any, eventuall
         cluster.costs.own += 40  # as for an image of forty layers that somebody waits for
         await eventually(lambda: cluster.warm() == 2)
     assert asyncio.get_running_loop().time() - began >= 40 / 50
+
+
+async def test_sizes_that_nobody_waits_for_let_pulls_go_first(cluster: Any, eventually: Any) -> None:
+    """After a start every workload's images are weighed: a node that wants something does not wait for all of them."""
+    cluster.costs.default = Cost(requests=10, bytes=1)
+    cluster.node("node-1")
+    for number in range(100):
+        image = f"registry.test/silent-{number}@sha256:{number:064d}"
+        cluster.deployment(f"silent-{number}", image, annotations={"says": "nothing"})
+    began = asyncio.get_running_loop().time()
+    async with cluster.controlled(Limits(in_flight=1, rate=40.0, burst=10)):
+        cluster.prepull("wanted", "registry.test/app@sha256:" + "a" * 64)
+        await eventually(lambda: cluster.warm() == 1)
+    assert asyncio.get_running_loop().time() - began < 2.5, "all sizes together take five seconds of the budget"
